@@ -251,19 +251,21 @@ static void handle_due(struct executor *e, struct trajectory *t)
 
 /* ---- from the queue to the slot ------------------------------------------------------------------- */
 
+void trajectory_dequeue(struct executor *e, struct call *call)
+{
+	list_remove(&call->link);
+	e->calls.n_queued--;
+	if (call->trajectory)
+		call->trajectory->n_queued--;
+}
+
 void trajectory_fail_queue(struct executor *e, struct trajectory *t, enum tr_verdict verdict,
 			   const char *error)
 {
-	struct list *l;
+	while (!list_empty(&t->queue)) {
+		struct call *call = container_of(t->queue.next, struct call, link);
 
-	while ((l = list_pop_front(&t->queue))) {
-		struct call *call = container_of(l, struct call, link);
-
-		t->n_queued--;
-		e->calls.n_queued--;
-		call->at_ns[TR_PHASE_SLOT_WAIT] = call->at_ns[TR_PHASE_SLOT_WAIT]
-							  ? call->at_ns[TR_PHASE_SLOT_WAIT]
-							  : e->loop.now_ns;
+		trajectory_dequeue(e, call);
 		reply_error(e, call, verdict, error);
 	}
 }
@@ -302,9 +304,7 @@ static void answer_acquire(struct executor *e, struct trajectory *t, struct call
 /* Takes the next call out of the queue, whose turn it is and which has a slot. */
 static void start_call(struct executor *e, struct trajectory *t, struct call *call)
 {
-	list_remove(&call->link);
-	t->n_queued--;
-	e->calls.n_queued--;
+	trajectory_dequeue(e, call);
 	call->at_ns[TR_PHASE_START] = e->loop.now_ns;
 	if (call->wire.kind == TR_KIND_ACQUIRE) {
 		answer_acquire(e, t, call);
@@ -332,9 +332,7 @@ static bool want_slot(struct executor *e, struct trajectory *t, struct call *cal
 	struct slot_spec wish = {0};
 
 	if (call->wire.kind == TR_KIND_RELEASE) {
-		list_remove(&call->link);
-		t->n_queued--;
-		e->calls.n_queued--;
+		trajectory_dequeue(e, call);
 		reply_ok(e, call, "", span_of(NULL, 0));
 		return false;
 	}

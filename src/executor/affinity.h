@@ -120,6 +120,8 @@ void trajectory_session_ends(struct executor *e, struct session *s);
 /* Every session lets go of t. */
 void trajectory_drop_holds(struct executor *e, struct trajectory *t);
 
+/* Takes a call that arrived or is queued out of where it waits. */
+void trajectory_dequeue(struct executor *e, struct call *call);
 /* Ends every queued call of t. */
 void trajectory_fail_queue(struct executor *e, struct trajectory *t, enum tr_verdict verdict,
 			   const char *error);

@@ -94,10 +94,7 @@ void dispatch_cancel(struct executor *e, struct call *call)
 
 	call->cancelled = true;
 	if (call->state == CALL_ARRIVED || call->state == CALL_QUEUED) {
-		list_remove(&call->link);
-		e->calls.n_queued--;
-		if (t)
-			t->n_queued--;
+		trajectory_dequeue(e, call);
 		reply_error(e, call, TR_CANCELLED, "the call was cancelled before it began");
 		if (t)
 			trajectory_advance(e, t);

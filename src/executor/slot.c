@@ -264,11 +264,17 @@ void slot_give_back(struct executor *e, struct trajectory *t, bool reset)
 	}
 }
 
-void slot_lost(struct executor *e, struct trajectory *t)
+/* t's slot is clean, or gone, and may be anybody's. */
+static void part_free(struct executor *e, struct trajectory *t)
 {
 	note_set(e, t->slot, SLOT_NOTE_FREE);
 	put_free(&e->slots, t->slot);
 	no_slot(e, t);
+}
+
+void slot_lost(struct executor *e, struct trajectory *t)
+{
+	part_free(e, t);
 	serve_waiting(e);
 }
 
@@ -321,9 +327,7 @@ static void acquired(struct executor *e, struct trajectory *t, const struct back
 	} else {
 		snprintf(text, sizeof(text), "no slot: %.*s", (int)a->error.n,
 			 (const char *)a->error.data);
-		note_set(e, t->slot, SLOT_NOTE_FREE);
-		put_free(&e->slots, t->slot);
-		no_slot(e, t);
+		part_free(e, t);
 		trajectory_fail_queue(e, t, TR_UNAVAILABLE, text);
 	}
 	trajectory_advance(e, t);
@@ -337,9 +341,7 @@ static void settle_released(struct executor *e, struct trajectory *t, bool reset
 		set_out_of_use(e, t->slot, "was not reset");
 		no_slot(e, t);
 	} else if (reset || a->slot_lost) {
-		note_set(e, t->slot, SLOT_NOTE_FREE);
-		put_free(&e->slots, t->slot);
-		no_slot(e, t);
+		part_free(e, t);
 	} else {
 		t->slot_state = TRAJECTORY_HAS_SLOT;
 		/* Unless somebody uses it already: then its end is that of its holders again. */
