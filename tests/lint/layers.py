@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Shows that every #include follows an arrow of the house: who may include whom is the table below,
-and nothing else. Also that only src/io knows io_uring and libcurl, and that tools/ and bindings/
-see the public headers alone, which proves that these are enough.
+and nothing else. Also that only src/io knows io_uring and libcurl, that only src/backend/local
+knows libseccomp, and that tools/ and bindings/ see the public headers alone, which proves that these
+are enough.
 
 With --self-test it shows that forbidden includes of each sort are caught in a made-up tree, and
 that the permitted ones beside them are not.
@@ -26,7 +27,7 @@ ARROWS = {
     "tool/host": ("base", "shm", "io", "wire", "tool"),
     "tool/slot": ("base", "wire", "tool"),
     "slot": ("base", "wire", "tool", "tool/slot", "backend/local"),
-    "backend": ("base", "shm", "io", "wire"),
+    "backend": ("base", "shm", "io", "wire", "backend/local"),
     "backend/local": ("base",),
     "backend/http": ("base", "io", "wire", "backend"),
     "backend/nomad": ("base", "io", "wire", "backend", "backend/http"),
@@ -37,12 +38,13 @@ ARROWS = {
 }
 # Single files that tie the parts together: the programs' main.
 MAINS = {
-    "src/toolringd.c": ("base", "shm", "io", "keeper", "executor"),
+    "src/toolringd.c": ("base", "shm", "io", "keeper", "executor", "backend/local"),
 }
 # Libraries that only one folder may know.
 LIBRARIES = {
-    re.compile(r"liburing(\.h|/)|linux/io_uring\.h"): ("src/io",),
-    re.compile(r"curl/"): ("src/io",),
+    re.compile(r"liburing(\.h|/)|linux/io_uring\.h"): ("src/io/",),
+    re.compile(r"curl/"): ("src/io/",),
+    re.compile(r"seccomp\.h"): ("src/backend/local/",),
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 
@@ -66,7 +68,7 @@ def target_of(root, path, name):
 
 def library_fault(path, name):
     for pattern, homes in LIBRARIES.items():
-        if pattern.match(name) and not path.startswith(tuple(h + "/" for h in homes)):
+        if pattern.match(name) and not path.startswith(homes):
             return f"only {' and '.join(homes)} may include it"
     return None
 
@@ -127,7 +129,10 @@ GOOD = {
     "src/shm/ring.h": '#include <toolring/abi.h>\n#include "base/buf.h"\n',
     "src/io/loop.h": "#include <liburing.h>\n",
     "src/executor/executor.h": '#include "io/loop.h"\n#include "shm/ring.h"\n',
-    "src/toolringd.c": '#include "executor/executor.h"\n',
+    "src/toolringd.c": '#include "executor/executor.h"\n#include "backend/local/plan.h"\n',
+    "src/backend/local/plan.h": "#include <seccomp.h>\n",
+    "src/backend/backend.h": "",
+    "src/backend/local.c": '#include "backend/local/plan.h"\n',
     "src/client/call.c": '#include "shm/ring.h"\n',
     "tools/ping.c": '#include <toolring/abi.h>\n#include "command.h"\n',
     "tools/command.h": "",
@@ -140,6 +145,9 @@ BAD = {
     "src/client/bad2.c": '#include "../io/loop.h"\n',
     "src/executor/bad.c": "#include <liburing.h>\n",
     "src/executor/bad2.c": "#include <curl/curl.h>\n",
+    "src/executor/bad3.c": '#include "backend/local/plan.h"\n',
+    "src/backend/bad.c": "#include <seccomp.h>\n",
+    "src/backend/local/bad.c": '#include "backend/backend.h"\n',
     "src/novel/bad.c": '#include "base/buf.h"\n',
     "src/bad.c": '#include "base/buf.h"\n',
     "include/toolring/bad.h": '#include "base/buf.h"\n',
