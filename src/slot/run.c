@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The run of a command, from the request to the moment when its answer can be written:
+ *
+ *   started --its child ends--------------> over: all else in the room is killed, proven gone
+ *      \---deadline, CANCEL, ABORT--kill--/
+ *
+ * A kept one (exec with keep) leaves the rest of its room alone if it ends by itself, and takes the
+ * whole room with it if not. What it writes is read as it comes; past the cap it is dropped, so that
+ * no writer ever waits for us.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "slot/slot.h"
+#include "slot/zygote.h"
+
+#define READ_BYTES      65536
+#define READ_BYTES_TURN (4 << 20) /* of one stream before we look at the clock again */
+/* From so many bytes on a stream gets a larger pipe. */
+#define LARGE_BYTES      (256 << 10)
+#define LARGE_PIPE_BYTES (1 << 20)
+#define CAPTURE_MAX      (UINT64_C(80) << 20)
+#define COMMAND_MAX      (UINT64_C(80) << 20)
+/* Four bytes are enough for any character. */
+#define BYTES_PER_CHARACTER 4
+
+void run_init(struct slot *s)
+{
+	buf_init(&s->run.out.bytes, CAPTURE_MAX);
+	buf_init(&s->run.err.bytes, CAPTURE_MAX);
+	buf_init(&s->run.command, COMMAND_MAX);
+	buf_init(&s->output, CAPTURE_MAX);
+	buf_init(&s->error, READ_BYTES);
+	buf_init(&s->resolved, READ_BYTES);
+	room_init(&s->call_room, false);
+	room_init(&s->shell_room, true);
+}
+
+void run_deinit(struct slot *s)
+{
+	buf_deinit(&s->run.out.bytes);
+	buf_deinit(&s->run.err.bytes);
+	buf_deinit(&s->run.command);
+	buf_deinit(&s->output);
+	buf_deinit(&s->error);
+	buf_deinit(&s->resolved);
+}
+
+/* ---- output --------------------------------------------------------------------------------------- */
+
+/*
+ * How many more bytes are worth keeping. Of text so many characters are wanted, and one more, which
+ * shows that it goes on: each is at least a byte, and each byte that continues none is one.
+ */
+static size_t capture_room(const struct capture *c)
+{
+	uint64_t room = c->n_max - c->bytes.n;
+
+	if (c->n_characters_max && c->n_characters_max + 1 - c->n_characters < room)
+		room = c->n_characters_max + 1 - c->n_characters;
+	return room < READ_BYTES ? (size_t)room : READ_BYTES;
+}
+
+static void capture_count(struct capture *c, size_t n)
+{
+	const uint8_t *new = c->bytes.data + c->bytes.n;
+
+	for (size_t i = 0; c->n_characters_max && i < n; i++)
+		c->n_characters += (new[i] & 0xc0) != 0x80;
+	c->bytes.n += n;
+}
+
+/* Reads what there is, up to about n_turn_max bytes. Closes at the end. */
+static void capture_read(struct slot *s, struct capture *c, int *fd, size_t n_turn_max)
+{
+	size_t n_turn = 0;
+
+	while (*fd >= 0 && n_turn < n_turn_max) {
+		size_t want = capture_room(c);
+		bool keeps = want && buf_reserve(&c->bytes, want) == 0;
+		ssize_t n;
+
+		if (keeps)
+			n = read(*fd, c->bytes.data + c->bytes.n, want);
+		else
+			n = splice(*fd, NULL, s->null, NULL, READ_BYTES_TURN, SPLICE_F_NONBLOCK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			fd_close(fd);
+			return;
+		}
+		if (keeps)
+			capture_count(c, (size_t)n);
+		c->n_total += (uint64_t)n;
+		n_turn += (size_t)n;
+		/* Who writes a lot is woken for a lot. */
+		if (c->n_total >= LARGE_BYTES && !c->is_large) {
+			c->is_large = true;
+			fcntl(*fd, F_SETPIPE_SZ, LARGE_PIPE_BYTES);
+		}
+	}
+}
+
+/*
+ * What is in the pipe now, and no more: who is kept, or was handed the pipe by somebody, may go on
+ * writing, or hold it open.
+ */
+static void capture_rest(struct slot *s, struct capture *c, int *fd)
+{
+	int n = 0;
+
+	if (*fd >= 0 && ioctl(*fd, FIONREAD, &n) == 0 && n > 0)
+		capture_read(s, c, fd, (size_t)n);
+}
+
+static void capture_begin(struct capture *c, uint64_t n_max, bool is_text)
+{
+	uint64_t n_bytes = is_text ? n_max * BYTES_PER_CHARACTER : n_max;
+
+	buf_clear(&c->bytes);
+	c->n_total = 0;
+	c->n_characters = 0;
+	c->is_large = false;
+	c->n_characters_max = is_text ? n_max : 0;
+	c->n_max = n_bytes < CAPTURE_MAX - READ_BYTES ? n_bytes : CAPTURE_MAX - READ_BYTES;
+}
+
+/* ---- starting ------------------------------------------------------------------------------------- */
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static uint32_t count_strings(struct span strings)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < strings.n; i++)
+		n += !strings.data[i];
+	return n;
+}
+
+static int append_string(struct buf *b, struct span text)
+{
+	int r = buf_append(b, text.data, text.n);
+
+	return r < 0 ? r : buf_append(b, "", 1);
+}
+
+/* What an exec'ing child is sent: argv, environment and directory, one after another. */
+static int write_exec(struct slot *s, const struct span parts[SLOT_N_REQUEST_PARTS])
+{
+	struct buf *b = &s->run.command;
+	struct zygote_command head = {.magic = ZYGOTE_MAGIC};
+	int r;
+
+	buf_clear(b);
+	r = buf_append(b, &head, sizeof(head));
+	if (r == 0 && parts[SLOT_ARGV].n) {
+		head.n_args = count_strings(parts[SLOT_ARGV]);
+		r = buf_append(b, parts[SLOT_ARGV].data, parts[SLOT_ARGV].n);
+	} else if (r == 0) {
+		head.n_args = 3 | ZYGOTE_SHELL_ARGS;
+		r = append_string(b, span_string(base_name(s->plan->shell)));
+		if (r == 0)
+			r = append_string(b, span_string("-c"));
+		if (r == 0)
+			r = append_string(b, parts[SLOT_COMMAND]);
+	}
+	head.n_env = count_strings(parts[SLOT_ENV]);
+	if (r == 0)
+		r = buf_append(b, parts[SLOT_ENV].data, parts[SLOT_ENV].n);
+	if (r == 0 && parts[SLOT_CWD].n) {
+		head.n_cwd = (uint32_t)parts[SLOT_CWD].n + 1;
+		r = append_string(b, parts[SLOT_CWD]);
+	}
+	if (r < 0)
+		return r;
+	head.n_bytes = b->n - sizeof(head);
+	memcpy(b->data, &head, sizeof(head));
+	return 0;
+}
+
+static int write_shell(struct slot *s, struct span command)
+{
+	struct buf *b = &s->run.command;
+	struct zygote_command head = {.magic = ZYGOTE_MAGIC, .n_bytes = command.n};
+	int r;
+
+	buf_clear(b);
+	r = buf_append(b, &head, sizeof(head));
+	return r < 0 ? r : buf_append(b, command.data, command.n);
+}
+
+/* Sends what the child's socket takes. */
+static void send_command(struct run *run)
+{
+	struct buf *b = &run->command;
+
+	while (run->n_sent < b->n) {
+		ssize_t n = send(run->child.command, b->data + run->n_sent, b->n - run->n_sent,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		/* A child that takes no more has ended, which is seen elsewhere. */
+		run->n_sent = n < 0 ? b->n : run->n_sent + (size_t)n;
+	}
+	buf_trim(b, SLOT_BYTES_KEPT);
+	b->n = 0;
+	run->n_sent = 0;
+	/* An exec'ing child says there why it could not. */
+	if (run->had_zygote)
+		fd_close(&run->child.command);
+}
+
+static int make_input(struct span bytes, int *ret_fd)
+{
+	_cleanup_(cleanup_close) int fd = memfd_create("stdin", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	for (size_t at = 0; at < bytes.n;) {
+		ssize_t n = write(fd, bytes.data + at, bytes.n - at);
+
+		if (n < 0)
+			return -errno;
+		at += (size_t)n;
+	}
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return -errno;
+	*ret_fd = fd_steal(&fd);
+	return 0;
+}
+
+static bool is_by_shell(const struct slot *s, const struct slot_request *request)
+{
+	return request->op == SLOT_BASH && s->plan->has_zygote;
+}
+
+static int get_child(struct slot *s, struct room *room, bool by_shell, struct span input,
+		     const char **ret_step)
+{
+	struct run *run = &s->run;
+	enum zygote_kind kind = by_shell ? ZYGOTE_SHELL : ZYGOTE_PLAIN;
+	int in = -1, r;
+
+	if (by_shell && room->ahead.pid) {
+		run->child = room->ahead;
+		room->ahead = CHILD_NONE;
+		run->had_zygote = 2;
+		return 0;
+	}
+	/* It would be one more that this run leaves behind. */
+	child_discard(&room->ahead);
+	r = room_make(s, room, ret_step);
+	if (r == 0)
+		r = zygote_start(s, room, kind, ret_step);
+	*ret_step = r == 0 ? "standard input" : *ret_step;
+	if (r == 0 && input.n)
+		r = make_input(input, &in);
+	if (r < 0)
+		return r;
+	*ret_step = "a process";
+	r = zygote_fork_begin(room, kind, in, &run->child);
+	if (r == 0)
+		r = zygote_fork_end(room, kind, &run->child);
+	run->had_zygote = by_shell;
+	return r;
+}
+
+static void not_started(struct slot *s, const struct slot_request *request, const char *step,
+			int error)
+{
+	static char text[256];
+	const char *why = strerrordesc_np(error);
+	enum tr_verdict verdict = TR_UNAVAILABLE;
+	bool oom, pids;
+
+	/* The caps count our processes like any other: what guests took is missing here. */
+	answer_look_at_events(s, &oom, &pids);
+	if (error == EAGAIN) {
+		verdict = TR_LIMIT;
+		why = "the limit of processes is reached";
+	} else if (oom) {
+		verdict = TR_OOM;
+		why = "the slot is out of memory";
+	}
+	text[0] = '\0';
+	strcat(text, "the slot cannot run it: ");
+	strncat(text, step, 120);
+	strcat(text, ": ");
+	strncat(text, why ? why : "unknown error", 80);
+	serve_error(s, request, verdict, text);
+}
+
+void run_settle_ahead(struct slot *s)
+{
+	if (s->call_room.ahead.is_asked)
+		zygote_fork_end(&s->call_room, ZYGOTE_SHELL, &s->call_room.ahead);
+}
+
+void run_start(struct slot *s, const struct slot_request *request,
+	       const struct span parts[SLOT_N_REQUEST_PARTS])
+{
+	struct run *run = &s->run;
+	struct room *room = request->flags & SLOT_KEEP ? &s->shell_room : &s->call_room;
+	bool by_shell = is_by_shell(s, request);
+	const char *step = "the command";
+	int r;
+
+	run_settle_ahead(s);
+	init_reap(s, WNOHANG);
+	r = by_shell ? write_shell(s, parts[SLOT_COMMAND]) : write_exec(s, parts);
+	if (r == 0)
+		r = get_child(s, room, by_shell, parts[SLOT_STDIN], &step);
+	/* What is kept may have used up what the slot has: it goes before a call cannot run. */
+	if (r < 0 && r != -EAGAIN && s->shell_room.pid) {
+		room_drop(s, &s->shell_room);
+		s->shell_was_lost = true;
+		r = get_child(s, room, by_shell, parts[SLOT_STDIN], &step);
+	}
+	if (r < 0) {
+		not_started(s, request, step, -r);
+		return;
+	}
+	run->is_active = true;
+	run->request = *request;
+	run->room = room;
+	run->n_sent = 0;
+	run->has_ended = run->timed_out = run->cancelled = false;
+	run->room_is_lost = run->room_died = false;
+	capture_begin(&run->out, request->stdout_max, request->op == SLOT_BASH);
+	capture_begin(&run->err, request->stderr_max, request->op == SLOT_BASH);
+	room->account->memory_peak_bytes = 0;
+	run->account = *room->account;
+	run->started_ns = now_ns();
+	run->deadline_ns = run->started_ns + request->timeout_ns;
+	send_command(run);
+}
+
+/* ---- running -------------------------------------------------------------------------------------- */
+
+void run_reaped(struct slot *s, pid_t pid, int status, const struct rusage *usage)
+{
+	if (!s->run.is_active || pid != s->run.child.pid)
+		return;
+	s->run.has_ended = true;
+	s->run.child.pid = 0;
+	s->run.status = status;
+	s->run.usage = *usage;
+}
+
+/* Ends all but what is to be kept. */
+static void clear_room(struct slot *s, uint32_t *ret_n_killed, uint32_t *ret_n_left)
+{
+	struct run *run = &s->run;
+	int n;
+
+	/* What ended it may have ended its room, which takes a moment longer. */
+	if (run->has_ended && WIFSIGNALED(run->status) && WTERMSIG(run->status) == SIGKILL &&
+	    !room_is_alive(run->room)) {
+		run->room_died = true;
+		s->shell_was_lost |= run->room->is_shell;
+		room_drop(s, run->room);
+	}
+	if (!(run->request.flags & SLOT_KEEP)) {
+		*ret_n_left = room_clear(s, run->room, ret_n_killed);
+		return;
+	}
+	if (run->has_ended)
+		return;
+	n = run->room->pid ? room_count(run->room) : 0;
+	*ret_n_killed = n > 0 ? (uint32_t)n : 0;
+	room_drop(s, run->room);
+	run->room_is_lost = true;
+}
+
+/* Before it is needed, so that the next call need not wait for it. */
+static void fork_ahead(struct room *room)
+{
+	if (room->pid && room->zygotes[ZYGOTE_SHELL].pid && !room->ahead.pid)
+		zygote_fork_begin(room, ZYGOTE_SHELL, -1, &room->ahead);
+}
+
+static void finish(struct slot *s)
+{
+	struct run *run = &s->run;
+	uint32_t n_killed = 0, n_left = 0;
+
+	clear_room(s, &n_killed, &n_left);
+	capture_rest(s, &run->out, &run->child.out);
+	capture_rest(s, &run->err, &run->child.err);
+	answer_run(s, n_killed, n_left);
+	child_close(&run->child);
+	buf_trim(&run->out.bytes, SLOT_BYTES_KEPT);
+	buf_trim(&run->err.bytes, SLOT_BYTES_KEPT);
+	run->is_active = false;
+	if (run->request.flags & SLOT_KEEP || n_left || !run->room->pid)
+		return;
+	room_tidy(s, run->room);
+	if (run->had_zygote)
+		fork_ahead(run->room);
+}
+
+static struct timespec time_left(uint64_t deadline_ns)
+{
+	uint64_t now = now_ns();
+
+	return ns_to_timespec(deadline_ns > now ? deadline_ns - now : 0);
+}
+
+void run_step(struct slot *s)
+{
+	struct run *run = &s->run;
+	struct timespec timeout = time_left(run->deadline_ns);
+	struct pollfd fds[] = {
+		{.fd = s->control, .events = POLLIN},
+		{.fd = run->child.out, .events = POLLIN},
+		{.fd = run->child.err, .events = POLLIN},
+		{.fd = run->n_sent < run->command.n ? run->child.command : -1, .events = POLLOUT},
+	};
+	sigset_t none;
+
+	sigemptyset(&none);
+	if (ppoll(fds, sizeof(fds) / sizeof(*fds), &timeout, &none) < 0)
+		fds[0].revents = fds[1].revents = fds[2].revents = fds[3].revents = 0;
+	init_reap(s, WNOHANG);
+	if (fds[1].revents)
+		capture_read(s, &run->out, &run->child.out, READ_BYTES_TURN);
+	if (fds[2].revents)
+		capture_read(s, &run->err, &run->child.err, READ_BYTES_TURN);
+	if (fds[3].revents)
+		send_command(run);
+	if (fds[0].revents)
+		serve_while_running(s);
+	if (!run->has_ended && !run->cancelled && now_ns() >= run->deadline_ns)
+		run->timed_out = true;
+	if (run->has_ended || run->timed_out || run->cancelled)
+		finish(s);
+}

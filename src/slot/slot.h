@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SLOT_SLOT_H
+#define SLOT_SLOT_H
+
+/*
+ * A slot from inside: its init, pid 1 of the slot, which serves one call at a time; its rooms, each
+ * with an init of its own; their zygotes. All in one small static program, none of which is ever
+ * exec'ed by a slot: the maker forks the init, the init forks the rest.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "backend/local/carry_out.h"
+#include "backend/local/plan.h"
+#include "base/buf.h"
+#include "tool/slot/files.h"
+#include "wire/slot.h"
+
+#define SLOT_TEMPLATE   "/template" /* in the maker's root: what slots copy */
+#define SLOT_BYTES_KEPT 16384       /* of a buffer, between two calls */
+
+/* How something went, in another process of ours. */
+struct slot_report {
+	int32_t error;  /* 0: well */
+	char step[124]; /* that failed */
+};
+
+/* r: 0 or -errno. */
+static inline struct slot_report report_of(int r, const char *step)
+{
+	struct slot_report report = {.error = -r};
+
+	if (r < 0)
+		strncpy(report.step, step, sizeof(report.step) - 1);
+	return report;
+}
+
+/* ---- zygotes -------------------------------------------------------------------------------------- */
+
+enum zygote_kind {
+	ZYGOTE_SHELL, /* the shell, loaded and initialised; only a bash can be that */
+	ZYGOTE_PLAIN, /* ourselves; its children exec */
+	ZYGOTE_N_KINDS
+};
+
+struct zygote {
+	pid_t pid; /* 0: none */
+	int socket;
+};
+
+/* A child of a zygote: ready to take its command, or running it. */
+struct child {
+	pid_t pid;     /* as we see it; 0: none */
+	int out;       /* what it writes, non-blocking */
+	int err;       /* -1: closed */
+	int command;   /* where it takes its command from; -1: it has it */
+	bool is_asked; /* for, but its zygote has not said that it is there */
+};
+
+#define CHILD_NONE ((struct child){.out = -1, .err = -1, .command = -1})
+
+/* ---- rooms ---------------------------------------------------------------------------------------- */
+
+/* Written by a room's init, read by ours: what it reaped. */
+struct room_account {
+	uint64_t n_reaped;
+	uint64_t user_ns;
+	uint64_t system_ns;
+	uint64_t memory_peak_bytes;
+};
+
+/* What we hold open of a room. */
+enum {
+	ROOM_TMP, /* to see whether it is empty */
+	ROOM_SHM,
+	ROOM_PROC, /* these are -1 where a room has no /proc */
+	ROOM_NS_MOUNT,
+	ROOM_NS_PID,
+	ROOM_NS_IPC,
+	ROOM_N_PLACES
+};
+
+struct room {
+	pid_t pid; /* of its init; 0: there is no room */
+	int pidfd;
+	int socket; /* to its init */
+	int places[ROOM_N_PLACES];
+	bool is_shell;    /* the one that keeps what runs in it */
+	bool is_dropped;  /* by us */
+	bool is_finished; /* the late rows of the mount table are carried out */
+	struct room_account *account;
+	struct zygote zygotes[ZYGOTE_N_KINDS];
+	struct child ahead; /* of the shell's zygote, made before it is needed */
+};
+
+/* ---- the run of a command ------------------------------------------------------------------------- */
+
+/* What came out of one stream: the first bytes of it, and how many there were. */
+struct capture {
+	struct buf bytes;
+	uint64_t n_total;
+	uint64_t n_max;            /* to keep */
+	bool is_large;             /* its pipe is a larger one */
+	uint64_t n_characters;     /* begun in what is kept */
+	uint64_t n_characters_max; /* of text; 0: it is none */
+};
+
+struct run {
+	bool is_active;
+	struct slot_request request;
+	struct room *room;
+	struct child child;
+	struct capture out, err;
+	struct buf command; /* what is not sent to the child yet: from n_sent on */
+	size_t n_sent;
+	uint64_t started_ns;
+	uint64_t deadline_ns;
+	bool has_ended; /* the child was reaped */
+	bool timed_out;
+	bool cancelled;
+	bool room_is_lost;   /* it was ended with what was kept there */
+	bool room_died;      /* by itself, under the run */
+	int status;          /* as of waitpid() */
+	uint32_t had_zygote; /* as struct slot_reply's */
+	struct rusage usage;
+	struct room_account account; /* the room's at the start */
+};
+
+struct slot {
+	const struct plan *plan;
+	struct plan_params params;
+	int control;
+	int event_fds[CGROUP_N_FDS];
+	uint64_t events[CGROUP_N_FDS]; /* as last seen */
+	int null;                      /* /dev/null, to write to */
+	struct workspace workspace;
+	bool has_late; /* the namespaces that a slot without rooms does without */
+	struct room call_room;
+	struct room shell_room;
+	struct run run;
+	struct buf output, error, resolved; /* of files */
+	struct slot_request abort;          /* to be answered when the run is over */
+	bool has_abort;
+	bool shell_was_lost; /* the shell room died, and nobody was told yet */
+	bool ends;           /* the control socket was hung up */
+};
+
+/* ---- init.c --------------------------------------------------------------------------------------- */
+
+/* The whole life of a slot's init, in a process that was just cloned. gate: a byte comes when the id
+ * maps are written; its birth is told there, by a struct slot_report. */
+_Noreturn void init_main(const struct plan *plan, const struct plan_params *params, int control,
+			 int gate, const int event_fds[CGROUP_N_FDS]);
+
+/* ---- serve.c -------------------------------------------------------------------------------------- */
+
+/* Serves until the control socket is hung up. */
+void serve(struct slot *s);
+/* The control socket has something to say while a command runs. */
+void serve_while_running(struct slot *s);
+void serve_reply(struct slot *s, struct slot_reply *reply,
+		 const struct span parts[SLOT_N_REPLY_PARTS]);
+/* An answer of a verdict and words alone. */
+void serve_error(struct slot *s, const struct slot_request *request, enum tr_verdict verdict,
+		 const char *error);
+
+/* ---- run.c ---------------------------------------------------------------------------------------- */
+
+void run_init(struct slot *s);
+/* Gives the memory back that runs have left. */
+void run_deinit(struct slot *s);
+/* The child that was asked for ahead is there now. */
+void run_settle_ahead(struct slot *s);
+/* Starts a BASH or EXEC; what cannot be started is answered at once. */
+void run_start(struct slot *s, const struct slot_request *request,
+	       const struct span parts[SLOT_N_REQUEST_PARTS]);
+/* Waits for what the run does next, or for the control socket, and moves the run on. */
+void run_step(struct slot *s);
+/* A child of ours has ended; is it the run's? */
+void run_reaped(struct slot *s, pid_t pid, int status, const struct rusage *usage);
+
+/* ---- answer.c ------------------------------------------------------------------------------------- */
+
+/* The answer to a run that is over. n_left: processes that could not be ended. */
+void answer_run(struct slot *s, uint32_t n_killed, uint32_t n_left);
+/* Did the kernel end something here for want of memory or pids since the last look? */
+void answer_look_at_events(struct slot *s, bool *ret_oom, bool *ret_pids);
+
+/* ---- room.c --------------------------------------------------------------------------------------- */
+
+void room_init(struct room *room, bool is_shell);
+/* Makes the room if there is none. -errno, with the step that failed. */
+int room_make(struct slot *s, struct room *room, const char **ret_step);
+/* Puts this process into the room's namespaces; the pid namespace is its children's. */
+int room_enter(const struct slot *s, const struct room *room);
+/* Ends the room with all that is in it. */
+void room_drop(struct slot *s, struct room *room);
+/* Does its init answer? */
+bool room_is_alive(const struct room *room);
+/* How many there are in the room besides its init; -errno. */
+int room_count(const struct room *room);
+/*
+ * Kills all in the room but its init, and waits until they are gone, or a second has passed. Returns
+ * how many are left: 0 is the proof. Counts those it killed.
+ */
+uint32_t room_clear(struct slot *s, struct room *room, uint32_t *ret_n_killed);
+/* Empties /tmp, /dev/shm and what the ipc namespace holds after a stateless call. */
+void room_tidy(struct slot *s, struct room *room);
+/* Carries out the late rows of the mount table, or undoes them for a zygote to be made anew. */
+int room_finish(struct room *room, bool undo, const char **ret_step);
+/* A child of ours has ended: was it a room's? */
+void room_reaped(struct slot *s, pid_t pid);
+
+/* ---- tidy.c --------------------------------------------------------------------------------------- */
+
+/* Empties a directory, but for more than a few thousand entries or too deep ones. -errno; -E2BIG. */
+int tidy_directory(int fd);
+/* Removes all System V IPC objects there are in this namespace. -EBUSY: some are left. */
+int tidy_ipc(void);
+
+/* ---- zygote.c ------------------------------------------------------------------------------------- */
+
+/* Makes sure that the room has this zygote. */
+int zygote_start(struct slot *s, struct room *room, enum zygote_kind kind, const char **ret_step);
+void zygote_end(struct zygote *z);
+/*
+ * Forks a child in the room, whose standard input is input (closed here in any case; -1: an empty
+ * one), in two halves: asked for, and there. In between nothing of the room may be reaped, as nobody
+ * knows the child's pid. On an error the child is closed.
+ */
+int zygote_fork_begin(struct room *room, enum zygote_kind kind, int input, struct child *ret_child);
+int zygote_fork_end(struct room *room, enum zygote_kind kind, struct child *c);
+/* Ends one that never got its command. */
+void child_discard(struct child *c);
+/* Closes what we hold of a child. One that never got its command leaves by that. */
+void child_close(struct child *c);
+
+/* ---- spawner.c ------------------------------------------------------------------------------------ */
+
+/* The plan's environment under what a call gives; for free(), or NULL. */
+char **spawner_env(const struct plan *p, char **given, size_t n_given);
+/* The plain zygote's whole life. */
+_Noreturn void spawner_main(const struct plan *plan);
+
+/* ---- init.c --------------------------------------------------------------------------------------- */
+
+/* Reaps what has ended of our children; WNOHANG, or 0 to wait for one. */
+void init_reap(struct slot *s, int flags);
+/* While init acts on files it has the guest's rights, but to clean up. */
+void init_act_as_guest(const struct slot *s);
+void init_act_as_init(const struct slot *s);
+
+#endif
