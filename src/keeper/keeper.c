@@ -17,13 +17,23 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/local/plan.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "keeper/place.h"
+#include "keeper/store.h"
 
 /* Linux 5.1; glibc has it under another header than fcntl.h. */
 #define SEAL_FUTURE_WRITE 0x0010
+/* Descriptors but those of seats: generous. */
+#define DESCRIPTORS 4096
+
+/* How often something was started anew of late. */
+struct restarts {
+	uint64_t window_ns; /* when the present window began */
+	uint64_t n;
+};
 
 struct keeper {
 	const struct keeper_options *options;
@@ -36,8 +46,9 @@ struct keeper {
 	bool ready;
 	unsigned n_stops; /* times we were told to stop */
 	uint64_t kill_at_ns;
-	uint64_t window_ns; /* when the present restart window began */
-	uint64_t n_restarts;
+	struct restarts executor_restarts;
+	struct restarts maker_restarts;
+	struct store store;
 };
 
 /* ---- what outlives an executor -------------------------------------------------------------------- */
@@ -65,14 +76,17 @@ static int make_stats(struct keeper *k)
 	return k->given.stats_fd < 0 ? -errno : 0;
 }
 
-static int make_notes(struct keeper *k)
+static int make_notes(size_t n_bytes, void **ret_notes)
 {
-	void *notes = mmap(NULL, k->options->notes_bytes, PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *notes;
 
+	if (!n_bytes)
+		return 0;
+	notes = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (notes == MAP_FAILED)
 		return -errno;
-	k->given.notes = notes;
+	*ret_notes = notes;
 	return 0;
 }
 
@@ -92,12 +106,15 @@ static int make_signals(struct keeper *k)
 	return k->signal_fd < 0 ? -errno : 0;
 }
 
-/* Every session has a socket and a pidfd. */
-static void raise_descriptor_limit(void)
+/* Every session has a socket and a pidfd, and so has every seat. */
+static void raise_descriptor_limit(const struct keeper_options *o)
 {
-	struct rlimit limit;
+	struct rlimit limit, more;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	more.rlim_cur = more.rlim_max = DESCRIPTORS + (o->plan ? 2 * o->plan->n_seats : 0);
+	if (limit.rlim_max < more.rlim_max && setrlimit(RLIMIT_NOFILE, &more) == 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
@@ -114,14 +131,38 @@ static int drop_privileges(const struct keeper_options *o)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
+static int compare_ints(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* What is ours (slots' pidfds, the maker's socket) is not the executor's. */
+static void close_others(const struct keeper_child *given)
+{
+	int kept[] = {-1,
+		      STDIN_FILENO,
+		      STDOUT_FILENO,
+		      STDERR_FILENO,
+		      given->listener,
+		      given->keeper,
+		      given->stats_fd,
+		      given->store};
+	size_t n = sizeof(kept) / sizeof(*kept);
+
+	qsort(kept, n, sizeof(*kept), compare_ints);
+	for (size_t i = 0; i < n; i++) {
+		unsigned last = i + 1 < n ? (unsigned)kept[i + 1] - 1 : ~0u;
+
+		if (i + 1 == n || kept[i + 1] - kept[i] > 1)
+			close_range((unsigned)(kept[i] + 1), last, 0);
+	}
+}
+
 static int child_main(struct keeper *k)
 {
 	/* Its own group, so that a terminal's interrupt reaches it through us, once. */
 	setpgid(0, 0);
-	fd_close(&k->signal_fd);
-	fd_close(&k->pair);
-	if (k->options->ready_fd >= 0 && !k->ready)
-		close(k->options->ready_fd);
+	close_others(&k->given);
 	if (drop_privileges(k->options) < 0) {
 		log_error("the executor cannot drop its privileges");
 		return KEEPER_CHILD_CANNOT;
@@ -131,7 +172,7 @@ static int child_main(struct keeper *k)
 
 static int start_executor(struct keeper *k)
 {
-	int pair[2];
+	int pair[2], r;
 	pid_t pid;
 
 	place_sweep(k->options->shm_prefix);
@@ -139,11 +180,15 @@ static int start_executor(struct keeper *k)
 		return -errno;
 	k->pair = pair[0];
 	k->given.keeper = pair[1];
+	r = store_executor_begins(&k->store, &k->given.store);
+	if (r < 0)
+		return r;
 	k->given.generation++;
 	pid = fork();
 	if (pid == 0)
 		exit(child_main(k));
-	close(pair[1]);
+	fd_close(&k->given.keeper);
+	fd_close(&k->given.store);
 	if (pid < 0)
 		return -errno;
 	k->pid = pid;
@@ -151,49 +196,77 @@ static int start_executor(struct keeper *k)
 }
 
 /* false: it dies too often. */
-static bool may_restart(struct keeper *k)
+static bool may_restart(const struct keeper *k, struct restarts *r, const char *who)
 {
 	uint64_t now = now_ns();
 
-	if (now - k->window_ns > k->options->restarts_window_ns) {
-		k->window_ns = now;
-		k->n_restarts = 0;
+	if (now - r->window_ns > k->options->restarts_window_ns) {
+		r->window_ns = now;
+		r->n = 0;
 	}
-	return k->n_restarts++ < k->options->restarts_max;
+	if (r->n++ < k->options->restarts_max)
+		return true;
+	log_error("%s died %llu times within %llu s: giving up (limit restarts_max)", who,
+		  (unsigned long long)r->n,
+		  (unsigned long long)(k->options->restarts_window_ns / NS_PER_S));
+	return false;
 }
 
-static void describe_end(int status)
+static void describe_end(const char *who, int status)
 {
 	if (WIFSIGNALED(status))
-		log_warning("the executor was killed by signal %d (%s)", WTERMSIG(status),
+		log_warning("%s was killed by signal %d (%s)", who, WTERMSIG(status),
 			    strsignal(WTERMSIG(status)));
 	else
-		log_warning("the executor left with exit code %d", WEXITSTATUS(status));
+		log_warning("%s left with exit code %d", who, WEXITSTATUS(status));
 }
 
 /* 1: go on; 0: done; -errno: give up. */
-static int reap_executor(struct keeper *k)
+static int executor_ended(struct keeper *k, int status)
 {
-	int status, r;
+	int r;
 
-	if (!k->pid || waitpid(k->pid, &status, WNOHANG) != k->pid)
-		return 1;
 	k->pid = 0;
 	fd_close(&k->pair);
+	store_executor_ended(&k->store);
 	if (k->n_stops)
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_CHILD_CANNOT)
 		return -ENOEXEC;
-	describe_end(status);
-	if (!may_restart(k)) {
-		log_error(
-			"the executor died %llu times within %llu s: giving up (limit restarts_max)",
-			(unsigned long long)k->n_restarts,
-			(unsigned long long)(k->options->restarts_window_ns / NS_PER_S));
+	describe_end("the executor", status);
+	if (!may_restart(k, &k->executor_restarts, "the executor"))
 		return -ECHILD;
-	}
 	r = start_executor(k);
 	return r < 0 ? r : 1;
+}
+
+static int maker_ended(struct keeper *k, int status)
+{
+	int r;
+
+	if (k->n_stops)
+		return 1;
+	describe_end("the maker of slots", status);
+	log_warning("all slots are lost with it, and their files");
+	if (!may_restart(k, &k->maker_restarts, "the maker of slots"))
+		return -ECHILD;
+	r = store_restart_maker(&k->store);
+	return r < 0 ? r : 1;
+}
+
+/* Our own two, and what a maker that died left of its children. 1, 0, -errno as above. */
+static int reap(struct keeper *k)
+{
+	int status, r = 1;
+	pid_t pid;
+
+	while (r > 0 && (pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == k->pid)
+			r = executor_ended(k, status);
+		else if (store_reaped(&k->store, pid))
+			r = maker_ended(k, status);
+	}
+	return r;
 }
 
 /* ---- the keeper's own loop ------------------------------------------------------------------------ */
@@ -239,7 +312,7 @@ static int poll_timeout_ms(const struct keeper *k)
 	uint64_t now = now_ns();
 
 	if (!k->n_stops)
-		return -1;
+		return store_poll_timeout_ms(&k->store);
 	return k->kill_at_ns > now ? (int)((k->kill_at_ns - now) / NS_PER_MS) + 1 : 0;
 }
 
@@ -250,18 +323,24 @@ static int keep(struct keeper *k)
 	if (r == 0)
 		r = 1;
 	while (r > 0) {
-		struct pollfd fds[] = {
+		struct pollfd fds[2 + STORE_N_POLLED] = {
 			{.fd = k->signal_fd, .events = POLLIN},
 			/* Once it has said that it is ready there is nothing more to hear. */
 			{.fd = k->ready ? -1 : k->pair, .events = POLLIN},
 		};
 
-		if (poll(fds, 2, poll_timeout_ms(k)) < 0 && errno != EINTR)
-			return -errno;
+		store_poll(&k->store, fds + 2);
+		if (poll(fds, 2 + STORE_N_POLLED, poll_timeout_ms(k)) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
+		}
 		read_signals(k);
 		if (fds[1].revents & POLLIN)
 			read_ready(k);
-		r = reap_executor(k);
+		r = store_step(&k->store, fds + 2);
+		if (r == 0)
+			r = reap(k);
 		if (r > 0 && k->n_stops && k->pid && now_ns() >= k->kill_at_ns) {
 			log_warning("the executor does not stop: killing it");
 			kill(k->pid, SIGKILL);
@@ -277,6 +356,7 @@ static void keeper_deinit(struct keeper *k)
 		kill(k->pid, SIGKILL);
 		waitpid(k->pid, NULL, 0);
 	}
+	store_deinit(&k->store);
 	/* Before the socket is closed: the next start may then have names of its own there. */
 	place_sweep(k->options->shm_prefix);
 	unlink(k->options->socket_path);
@@ -288,6 +368,29 @@ static void keeper_deinit(struct keeper *k)
 		munmap(k->given.stats, k->options->stats_bytes);
 	if (k->given.notes)
 		munmap(k->given.notes, k->options->notes_bytes);
+	if (k->given.backend_notes)
+		munmap(k->given.backend_notes, k->options->backend_notes_bytes);
+}
+
+/* Everything but the children. */
+static int keeper_init(struct keeper *k, const struct keeper_options *options)
+{
+	int r = make_stats(k);
+
+	if (r == 0)
+		r = make_notes(options->notes_bytes, &k->given.notes);
+	if (r == 0)
+		r = make_notes(options->backend_notes_bytes, &k->given.backend_notes);
+	if (r == 0)
+		r = make_signals(k);
+	if (r == 0)
+		r = store_init(&k->store, options->plan, options->slot_program);
+	/* Slots whose maker is gone are ours to reap. */
+	if (r == 0 && options->plan && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		r = -errno;
+	if (r < 0)
+		log_error("cannot start: %s", strerror(-r));
+	return r;
 }
 
 int keeper_run(const struct keeper_options *options,
@@ -299,13 +402,15 @@ int keeper_run(const struct keeper_options *options,
 		.context = context,
 		.signal_fd = -1,
 		.pair = -1,
-		.window_ns = now_ns(),
-		.given = {.listener = -1, .stats_fd = -1, .keeper = -1},
+		.executor_restarts = {.window_ns = now_ns()},
+		.maker_restarts = {.window_ns = now_ns()},
+		.given = {.listener = -1, .stats_fd = -1, .keeper = -1, .store = -1},
+		.store = {.executor = -1},
 	};
 	char error[512] = "the start failed";
 	int r;
 
-	raise_descriptor_limit();
+	raise_descriptor_limit(options);
 	r = place_listen(options->socket_path, options->own_directory, options->socket_is_open,
 			 error, sizeof(error));
 	if (r < 0) {
@@ -313,15 +418,13 @@ int keeper_run(const struct keeper_options *options,
 		return EXIT_FAILURE;
 	}
 	k.given.listener = r;
-	r = make_stats(&k);
+	r = keeper_init(&k, options);
+	/* Only now that nobody else runs at our place: it removes what an earlier run left there. */
 	if (r == 0)
-		r = make_notes(&k);
+		r = store_start(&k.store, k.signal_fd);
 	if (r == 0)
-		r = make_signals(&k);
-	if (r < 0)
-		log_error("cannot start: %s", strerror(-r));
-	else
 		r = keep(&k);
 	keeper_deinit(&k);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	/* Told to stop before there was anything to stop. */
+	return r < 0 && r != -ECANCELED ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -4,14 +4,17 @@
 
 /*
  * The keeper: small, and parses nothing that a client wrote. It owns what must outlive an executor
- * (the control socket, the statistics, a note per slot that it does not read), starts the executor as
- * a child that has dropped what privileges there were, and starts another when it dies.
+ * (the control socket, the statistics, a note per slot that it does not read, the descriptors of
+ * slots: store.h), starts the executor as a child that has dropped what privileges there were, and
+ * starts another when it dies. Slots are made by a third process, for which it does the same.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+struct plan;
 
 struct keeper_options {
 	const char *socket_path;
@@ -27,6 +30,9 @@ struct keeper_options {
 	int ready_fd;           /* one byte is written there once clients are served; -1: none */
 	size_t notes_bytes;
 	size_t stats_bytes;
+	const struct plan *plan;    /* what slots are made to; NULL: there are none to be made */
+	const char *slot_program;   /* which makes them */
+	size_t backend_notes_bytes; /* what an executor's backend leaves to the next; 0: nothing */
 };
 
 /* What each executor is given. */
@@ -37,6 +43,8 @@ struct keeper_child {
 	int stats_fd;
 	void *stats;
 	void *notes;
+	void *backend_notes; /* zero at first; NULL without any */
+	int store;           /* speaks backend/local/store.h; -1 without a plan */
 	uint64_t generation;
 };
 
