@@ -29,6 +29,7 @@
 struct said {
 	const char *text;
 	unsigned int rank;
+	bool by_compat;
 	struct config_origin origin;
 };
 
@@ -38,6 +39,7 @@ struct parse {
 	struct env_file env_file;
 	struct said options[CONFIG_N_OPTIONS_MAX];
 	struct said limits[N_LIMITS];
+	char *lists[CONFIG_N_OPTIONS_MAX]; /* texts of several flags in one */
 	enum config_action action;
 	char *error;
 	size_t n_error;
@@ -107,44 +109,6 @@ static int fail_value(struct parse *p, const struct said *said, const char *name
 	return fail(p, "%s: %s is not allowed; allowed: %s", where, quoted, allowed);
 }
 
-static size_t distance(const char *a, const char *b)
-{
-	size_t n_a = strlen(a), n_b = strlen(b);
-	size_t row[65];
-
-	if (n_a > 64 || n_b > 64)
-		return SIZE_MAX;
-	for (size_t j = 0; j <= n_b; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= n_a; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= n_b; j++) {
-			size_t best = diagonal + (a[i - 1] != b[j - 1]);
-
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[n_b];
-}
-
-/* Keeps the closest name so far, if it is close enough to have been meant. */
-static void suggest(const char *said, const char *name, size_t *best, const char **ret_name)
-{
-	size_t d = distance(said, name);
-
-	if (d < *best) {
-		*best = d;
-		*ret_name = name;
-	}
-}
-
 static int fail_flag(struct parse *p, const char *argument)
 {
 	char name[65], quoted[96];
@@ -157,7 +121,7 @@ static int fail_flag(struct parse *p, const char *argument)
 	snprintf(name, sizeof(name), "%s", argument + 2);
 	name[strcspn(name, "=")] = '\0';
 	for (size_t i = 0; i < n_config_options; i++)
-		suggest(name, config_options[i].flag, &best, &close);
+		config_suggest(name, config_options[i].flag, &best, &close);
 	if (close)
 		return fail(p, "%s: there is no such option; did you mean --%s?", quoted, close);
 	return fail(p, "%s: there is no such option; see --help", quoted);
@@ -175,7 +139,7 @@ static int find_limit(struct parse *p, const char *name, const struct config_ori
 			*ret_limit = (enum limit)i;
 			return 0;
 		}
-		suggest(name, config_limits[i].name, &best, &close);
+		config_suggest(name, config_limits[i].name, &best, &close);
 	}
 	describe(p, origin, where, sizeof(where));
 	if (close)
@@ -211,6 +175,7 @@ static void say(struct said *said, const char *text, const struct config_origin 
 		return;
 	said->text = text;
 	said->rank = rank;
+	said->by_compat = !flag && precedence == BY_COMPAT_NAME;
 	said->origin = *origin;
 }
 
@@ -362,6 +327,24 @@ static bool find_option(const char *argument, size_t *ret_option)
 	return false;
 }
 
+/* Flags of a list add up. */
+static int say_list_flag(struct parse *p, size_t index, const char *text,
+			 const struct config_origin *origin)
+{
+	struct said *said = said_of(p, index);
+	char *joined = NULL;
+
+	if (said->text &&
+	    asprintf(&joined, "%s%c%s", said->text, config_options[index].separator, text) < 0)
+		return fail_memory(p);
+	if (joined) {
+		free(p->lists[index]);
+		p->lists[index] = joined;
+	}
+	say(said, joined ? joined : text, origin, BY_OPTION_NAME);
+	return 0;
+}
+
 /* Takes one flag, and the argument after it if that is its value. */
 static int gather_flag(struct parse *p, char **argv, int argc, int *i)
 {
@@ -392,6 +375,8 @@ static int gather_flag(struct parse *p, char **argv, int argc, int *i)
 		return say_limit_flag(p, value);
 	snprintf(flag, sizeof(flag), "--%s", o->flag);
 	origin_init(&origin, CONFIG_FROM_FLAG, 0, flag);
+	if (o->type == OPTION_LIST)
+		return say_list_flag(p, index, value, &origin);
 	say(said_of(p, index), value, &origin, BY_OPTION_NAME);
 	return 0;
 }
@@ -424,7 +409,10 @@ static int apply_option(struct parse *p, size_t index)
 	int r;
 
 	p->c->option_origins[index] = said->origin;
-	r = option_parse(p->c, o, said->text, allowed, sizeof(allowed));
+	if (said->text && said->by_compat)
+		r = option_parse_compat(p->c, o, said->text, allowed, sizeof(allowed));
+	else
+		r = option_parse(p->c, o, said->text, allowed, sizeof(allowed));
 	if (r == -EINVAL)
 		return fail_value(p, said, o->flag, allowed);
 	return r < 0 ? fail_memory(p) : 0;
@@ -468,6 +456,37 @@ static int fit_limits(struct parse *p)
 	return 0;
 }
 
+static int fit_option(struct parse *p, const char *flag, uint64_t value, uint64_t max,
+		      const char *why)
+{
+	char allowed[128];
+
+	if (value <= max)
+		return 0;
+	snprintf(allowed, sizeof(allowed), "at most %" PRIu64 ", %s", max, why);
+	for (size_t i = 0; i < n_config_options; i++)
+		if (!strcmp(config_options[i].flag, flag))
+			return fail_value(p, &p->options[i], flag, allowed);
+	return -EINVAL;
+}
+
+static int fit_slots(struct parse *p)
+{
+	const struct config *c = p->c;
+	int r;
+
+	r = fit_option(p, "slots-min", c->n_slots_min, c->n_slots_max, "which --slots-max is");
+	if (r < 0 || c->backend != CONFIG_BACKEND_LOCAL)
+		return r;
+	r = fit_option(p, "slots-warm", c->n_slots_warm, CONFIG_SEATS_MAX / 2,
+		       "half of what the local backend has places for");
+	if (r < 0)
+		return r;
+	return fit_option(p, "slots-max", c->n_slots_max,
+			  CONFIG_SEATS_MAX - CONFIG_SEATS_GOING - c->n_slots_warm,
+			  "which is what the local backend has places for beside --slots-warm");
+}
+
 static int apply(struct parse *p)
 {
 	int r = 0;
@@ -478,7 +497,9 @@ static int apply(struct parse *p)
 		r = apply_limit(p, (enum limit)i);
 	if (r == 0)
 		r = fit_limits(p);
-	if (r == 0 && p->c->json && p->action != CONFIG_PROBE)
+	if (r == 0)
+		r = fit_slots(p);
+	if (r == 0 && p->c->json && p->action != CONFIG_PROBE && p->action != CONFIG_PLAN)
 		r = fail(p, "--json: goes with --probe alone");
 	return r;
 }
@@ -510,6 +531,8 @@ int config_parse(struct config *c, int argc, char **argv, char *const *envp,
 	if (r == 0 && p.action != CONFIG_HELP && p.action != CONFIG_VERSION)
 		r = apply(&p);
 	env_file_deinit(&p.env_file);
+	for (size_t i = 0; i < CONFIG_N_OPTIONS_MAX; i++)
+		free(p.lists[i]);
 	if (r < 0) {
 		config_deinit(c);
 		return r;
@@ -526,6 +549,10 @@ void config_deinit(struct config *c)
 	free(c->fake);
 	free(c->allow_uids);
 	free(c->user);
+	free(c->shell);
+	free(c->slot_env.items);
+	free(c->slot_binds.items);
+	free(c->slot_program);
 	free(c->external_tools);
 	free(c->env_file_path);
 	*c = (struct config){.ready_fd = -1};

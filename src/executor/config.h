@@ -17,8 +17,12 @@
 #include "executor/limits.h"
 
 #define CONFIG_ERROR_BYTES   512
-#define CONFIG_N_OPTIONS_MAX 32
+#define CONFIG_N_OPTIONS_MAX 48
 #define CONFIG_NS_UNSET      UINT64_MAX
+/* The local backend has places for as many slots at a time, those that are made ahead or on their way
+ * out among them. */
+#define CONFIG_SEATS_MAX   32768
+#define CONFIG_SEATS_GOING 16
 
 enum config_action {
 	CONFIG_RUN,
@@ -26,10 +30,22 @@ enum config_action {
 	CONFIG_HELP,    /* --help */
 	CONFIG_VERSION, /* --version */
 	CONFIG_PROBE,   /* --probe: what this machine can do; as JSON with config.json */
+	CONFIG_PLAN,    /* --plan: what slots would be made to, as JSON */
 };
 
 enum config_backend {
+	CONFIG_BACKEND_LOCAL,
 	CONFIG_BACKEND_FAKE,
+};
+
+enum config_network {
+	CONFIG_NETWORK_NONE,
+	CONFIG_NETWORK_HOST,
+};
+
+struct config_list {
+	char **items;
+	size_t n;
 };
 
 enum config_source {
@@ -52,6 +68,20 @@ struct config {
 	enum config_backend backend;
 	char *fake; /* options of the fake backend, for it to read */
 	uint32_t n_slots_max;
+	uint32_t n_slots_min;  /* made at the start */
+	uint32_t n_slots_warm; /* kept ready beyond those in use */
+	/* What a slot may be: the most that ACQUIRE's spec may ask for, and what it gets otherwise. */
+	enum config_network network;
+	uint64_t memory_bytes;
+	uint64_t disk_bytes;
+	uint32_t n_pids;
+	uint32_t cpu_weight;
+	char *shell;                   /* inside slots; "": bash, or sh where there is none */
+	struct config_list slot_env;   /* NAME=VALUE */
+	struct config_list slot_binds; /* SOURCE or SOURCE:TARGET */
+	uint32_t accept_missing;       /* 1 << enum plan_layer */
+	char *slot_program;            /* "": the one beside toolringd */
+	uint32_t uid_base;             /* as root: the first of the slots' ids */
 	uint64_t acquire_timeout_ns;
 	uint64_t idle_ttl_ns;
 	uint64_t default_timeout_ns; /* CONFIG_NS_UNSET: the backend's own */

@@ -9,12 +9,25 @@
 
 #define DAY_S (24 * 60 * 60)
 
+#define SIZE_MOST (UINT64_C(1) << 50)
+
 #define AT(member) offsetof(struct config, member)
 
 static const char *const backends[] = {
+	[CONFIG_BACKEND_LOCAL] = "local",
 	[CONFIG_BACKEND_FAKE] = "fake",
 	NULL,
 };
+
+static const char *const networks[] = {
+	[CONFIG_NETWORK_NONE] = "none",
+	[CONFIG_NETWORK_HOST] = "host",
+	NULL,
+};
+
+/* As enum plan_layer has them; no slot can do without the first three. */
+static const char *const layers[] = {"",        "",         "",       "ipc",  "network", "proc",
+				     "seccomp", "landlock", "memory", "pids", "cpu",     NULL};
 
 #define IO_FEATURE(bit) [__builtin_ctz(bit)]
 
@@ -61,8 +74,8 @@ const struct option config_options[] = {
 		.offset = AT(backend),
 		.choices = backends,
 		.metavar = "NAME",
-		.value = "fake",
-		.help = "What provides the slots. So far only the fake backend exists, which runs "
+		.value = "local",
+		.help = "What provides the slots: local makes them on this machine; fake runs "
 			"nothing and answers with the arguments it got.",
 	},
 	{
@@ -83,6 +96,137 @@ const struct option config_options[] = {
 		.metavar = "N",
 		.value = "4096",
 		.help = "Most slots in use at a time.",
+	},
+	{
+		.flag = "slots-min",
+		.type = OPTION_U32,
+		.offset = AT(n_slots_min),
+		.max = CONFIG_SEATS_MAX,
+		.metavar = "N",
+		.value = "0",
+		.help = "Slots made at the start, before anybody asks for one.",
+	},
+	{
+		.flag = "slots-warm",
+		.type = OPTION_U32,
+		.offset = AT(n_slots_warm),
+		.max = CONFIG_SEATS_MAX,
+		.metavar = "N",
+		.value = "2",
+		.help = "Slots kept ready beyond those in use.",
+	},
+	{
+		.flag = "network",
+		.compat = "ALLOW_NETWORK",
+		.compat_is_switch = true,
+		.type = OPTION_CHOICE,
+		.offset = AT(network),
+		.choices = networks,
+		.metavar = "WHICH",
+		.value = "none",
+		.help = "What slots may reach: none, nothing at all; host, this machine's network "
+			"as it is, with its loopback and all that listens there.",
+	},
+	{
+		.flag = "memory",
+		.type = OPTION_BYTES,
+		.offset = AT(memory_bytes),
+		.min = LIMITS_MIB,
+		.max = SIZE_MOST,
+		.metavar = "BYTES",
+		.value = "2G",
+		.help = "Memory of a slot, without what its files take. A trajectory may ask for "
+			"less, as of all that follows up to the CPU weight.",
+	},
+	{
+		.flag = "disk",
+		.type = OPTION_BYTES,
+		.offset = AT(disk_bytes),
+		.min = LIMITS_MIB,
+		.max = SIZE_MOST,
+		.metavar = "BYTES",
+		.value = "1G",
+		.help = "What the files in a slot's workspace may take; /tmp holds half of that, "
+			"/dev/shm a quarter.",
+	},
+	{
+		.flag = "pids",
+		.type = OPTION_U32,
+		.offset = AT(n_pids),
+		.min = 16,
+		.max = 4194304,
+		.metavar = "N",
+		.value = "512",
+		.help = "Processes and threads in a slot, its own few among them.",
+	},
+	{
+		.flag = "cpu-weight",
+		.type = OPTION_U32,
+		.offset = AT(cpu_weight),
+		.min = 1,
+		.max = 10000,
+		.metavar = "N",
+		.value = "100",
+		.help = "A slot's share where the CPUs are busy, beside others of this machine.",
+	},
+	{
+		.flag = "shell",
+		.type = OPTION_STRING,
+		.offset = AT(shell),
+		.metavar = "PATH",
+		.value = "",
+		.help = "The shell in slots; unless set /bin/bash, or /bin/sh where there is none.",
+	},
+	{
+		.flag = "slot-env",
+		.type = OPTION_LIST,
+		.offset = AT(slot_env),
+		.separator = '\n',
+		.metavar = "NAME=VALUE",
+		.value = "",
+		.help = "A variable in the environment of what runs in slots; may be given many "
+			"times, in the environment and .env with line ends between them.",
+	},
+	{
+		.flag = "slot-bind",
+		.type = OPTION_LIST,
+		.offset = AT(slot_binds),
+		.separator = ',',
+		.metavar = "SOURCE[:TARGET]",
+		.value = "",
+		.help = "A path of this machine that slots see, read-only; may be given many times, "
+			"or as a list with commas.",
+	},
+	{
+		.flag = "accept-missing",
+		.type = OPTION_BITS,
+		.offset = AT(accept_missing),
+		.choices = layers,
+		.each_by_name = true,
+		.metavar = "LIST",
+		.value = "",
+		.help = "Layers around a slot to do without where this machine lacks them, each by "
+			"name: ipc, network, proc, seccomp, landlock, memory, pids, cpu. A start "
+			"fails where one but cpu is missing that is not named here.",
+	},
+	{
+		.flag = "slot-program",
+		.type = OPTION_STRING,
+		.offset = AT(slot_program),
+		.metavar = "PATH",
+		.value = "",
+		.help = "The program toolring-slot, unless it stands beside toolringd.",
+	},
+	{
+		.flag = "uid-base",
+		.type = OPTION_U32,
+		.offset = AT(uid_base),
+		.min = 65536,
+		.max = UINT32_MAX - 65536,
+		.metavar = "ID",
+		.value = "1879048192",
+		.help = "As root: the first of the user and group ids that slots run as, 65536 for "
+			"each; nobody else may have them.",
 	},
 	{
 		.flag = "acquire-timeout-s",
@@ -220,6 +364,12 @@ const struct option config_options[] = {
 		.type = OPTION_ACTION,
 		.min = CONFIG_PROBE,
 		.help = "Print what this machine can do, and exit.",
+	},
+	{
+		.flag = "plan",
+		.type = OPTION_ACTION,
+		.min = CONFIG_PLAN,
+		.help = "Print what slots would be made to, as JSON, and exit.",
 	},
 	{
 		.flag = "json",

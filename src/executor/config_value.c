@@ -16,7 +16,8 @@
 #include "base/cleanup.h"
 #include "wire/call.h"
 
-#define UID_MOST (UINT32_MAX - 1) /* the one above stands for "none" */
+#define SWITCH_ALLOWED "1, true, yes, y, on or 0, false, no, n, off"
+#define UID_MOST       (UINT32_MAX - 1) /* the one above stands for "none" */
 
 /* Where a parser says what it would have taken. */
 struct allowed {
@@ -119,6 +120,20 @@ static int parse_u32(uint32_t *member, const struct option *o, const char *text,
 	return 0;
 }
 
+static int parse_size(uint64_t *member, const struct option *o, const char *text,
+		      struct allowed allowed)
+{
+	uint64_t value;
+
+	if (!parse_bytes(text, &value) || value < o->min || value > o->max)
+		return refuse(allowed,
+			      "a number of bytes from %" PRIu64 " to %" PRIu64
+			      ", also with K, M or G",
+			      o->min, o->max);
+	*member = value;
+	return 0;
+}
+
 static int parse_fd(int *member, const char *text, struct allowed allowed)
 {
 	uint64_t value;
@@ -158,8 +173,9 @@ static void join_choices(const struct option *o, const char *last, struct allowe
 	size_t n = 0;
 
 	for (size_t i = 0; o->choices[i] && n < allowed.n; i++)
-		n += (size_t)snprintf(allowed.text + n, allowed.n - n, "%s%s", i ? ", " : "",
-				      o->choices[i]);
+		if (*o->choices[i])
+			n += (size_t)snprintf(allowed.text + n, allowed.n - n, "%s%s",
+					      n ? ", " : "", o->choices[i]);
 	if (last && n < allowed.n)
 		snprintf(allowed.text + n, allowed.n - n, ", %s", last);
 }
@@ -216,13 +232,16 @@ static int parse_bits(uint32_t *member, const struct option *o, const char *text
 	if (!copy)
 		return -ENOMEM;
 	while ((word = next_word(&at))) {
-		if (!strcmp(word, "all")) {
+		if (!o->each_by_name && !strcmp(word, "all")) {
 			for (size_t i = 0; o->choices[i]; i++)
 				bits |= UINT32_C(1) << i;
 		} else if (find_choice(o, word, &choice)) {
 			bits |= UINT32_C(1) << choice;
 		} else {
-			join_choices(o, "or all, separated by commas", allowed);
+			join_choices(o,
+				     o->each_by_name ? "separated by commas"
+						     : "or all, separated by commas",
+				     allowed);
 			return -EINVAL;
 		}
 	}
@@ -326,6 +345,40 @@ static int parse_names(struct config *c, const char *text, struct allowed allowe
 	return 0;
 }
 
+/* One block, as above. Only the separator parts items: in a value spaces may mean something. */
+static int parse_list(struct config_list *member, const struct option *o, const char *text)
+{
+	const char separators[] = {o->separator, '\0'};
+	size_t n = strlen(text), n_max = n / 2 + 1;
+	char *at, *item;
+
+	member->items = malloc(n_max * sizeof(char *) + n + 1);
+	if (!member->items)
+		return -ENOMEM;
+	at = (char *)&member->items[n_max];
+	memcpy(at, text, n + 1);
+	while ((item = strsep(&at, separators)))
+		if (*item)
+			member->items[member->n++] = item;
+	return 0;
+}
+
+int option_parse_compat(struct config *c, const struct option *o, const char *text,
+			char *ret_allowed, size_t n_allowed)
+{
+	struct allowed allowed = {.text = ret_allowed, .n = n_allowed};
+	unsigned int choice;
+	bool yes;
+
+	if (!o->compat_is_switch)
+		return option_parse(c, o, text, ret_allowed, n_allowed);
+	if (!parse_bool(text, &yes))
+		return refuse(allowed, SWITCH_ALLOWED);
+	choice = yes;
+	memcpy(member(c, o), &choice, sizeof(choice));
+	return 0;
+}
+
 int option_parse(struct config *c, const struct option *o, const char *text, char *ret_allowed,
 		 size_t n_allowed)
 {
@@ -342,6 +395,10 @@ int option_parse(struct config *c, const struct option *o, const char *text, cha
 		return *(char **)member(c, o) ? 0 : -ENOMEM;
 	case OPTION_U32:
 		return parse_u32(member(c, o), o, text, allowed);
+	case OPTION_BYTES:
+		return parse_size(member(c, o), o, text, allowed);
+	case OPTION_LIST:
+		return parse_list(member(c, o), o, text);
 	case OPTION_FD:
 		return parse_fd(member(c, o), text, allowed);
 	case OPTION_DURATION:
@@ -361,9 +418,7 @@ int option_parse(struct config *c, const struct option *o, const char *text, cha
 	case OPTION_NAMES:
 		return parse_names(c, text, allowed);
 	case OPTION_SWITCH:
-		return parse_bool(text, member(c, o))
-			       ? 0
-			       : refuse(allowed, "1, true, yes, y, on or 0, false, no, n, off");
+		return parse_bool(text, member(c, o)) ? 0 : refuse(allowed, SWITCH_ALLOWED);
 	case OPTION_ACTION:
 	case OPTION_LIMITS:
 	case OPTION_LIMIT:
@@ -418,6 +473,11 @@ static void print_list(const struct config *c, const struct option *o, FILE *out
 	} else if (o->type == OPTION_NAMES) {
 		for (size_t i = 0; i < c->n_external_tools; i++, comma = ",")
 			fprintf(out, "%s%s", comma, c->external_tools[i]);
+	} else if (o->type == OPTION_LIST) {
+		const struct config_list *list = member(c, o);
+
+		for (size_t i = 0; i < list->n; i++, comma = ",")
+			fprintf(out, "%s%s", comma, list->items[i]);
 	} else {
 		uint32_t bits = *(uint32_t *)member(c, o);
 
@@ -452,6 +512,9 @@ void option_print(const struct config *c, const struct option *o, FILE *out)
 	case OPTION_U32:
 		fprintf(out, "%" PRIu32, *(uint32_t *)member(c, o));
 		break;
+	case OPTION_BYTES:
+		fprintf(out, "%" PRIu64, *(uint64_t *)member(c, o));
+		break;
 	case OPTION_FD:
 		fprintf(out, "%d", *(int *)member(c, o));
 		break;
@@ -465,6 +528,7 @@ void option_print(const struct config *c, const struct option *o, FILE *out)
 	case OPTION_BITS:
 	case OPTION_UIDS:
 	case OPTION_NAMES:
+	case OPTION_LIST:
 		print_list(c, o, out);
 		break;
 	case OPTION_SWITCH:

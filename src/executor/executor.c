@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend/fake.h"
+#include "backend/local.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -138,7 +139,11 @@ static uint64_t next_deadline(const struct executor *e)
 /* Looks at the rings of those who are awake for a while. true: there is something to do. */
 static bool spin_for_work(struct executor *e)
 {
-	uint32_t budget = list_empty(&e->sessions.hot) ? 0 : spin_begin(&e->spin);
+	/* Who spins while slots run may keep them from a core; who waits for a client hardly does. */
+	struct spin *spin = e->calls.n_running ? &e->spin_running : &e->spin;
+	/* With as many running as there are cores, it would be from one of them. */
+	bool may_spin = !list_empty(&e->sessions.hot) && e->calls.n_running < e->n_cores;
+	uint32_t budget = may_spin ? spin_begin(spin) : 0;
 	uint64_t until = now_ns() + budget;
 	uint64_t deadline = next_deadline(e);
 
@@ -149,13 +154,13 @@ static bool spin_for_work(struct executor *e)
 	do {
 		for (int i = 0; i < SPIN_ROUNDS; i++) {
 			if (sessions_have_work(e) || loop_ready(&e->loop)) {
-				spin_end(&e->spin, budget, true);
+				spin_end(spin, budget, true);
 				return true;
 			}
 			spin_pause();
 		}
 	} while (now_ns() < until);
-	spin_end(&e->spin, budget, false);
+	spin_end(spin, budget, false);
 	return false;
 }
 
@@ -222,6 +227,43 @@ static void watch_keeper(struct executor *e)
 	loop_poll_in(&e->loop, &e->keeper_op, e->start.keeper);
 }
 
+size_t executor_backend_notes_bytes(const struct config *config, const struct plan *plan)
+{
+	return plan ? local_notes_bytes(config->n_slots_max, plan) : 0;
+}
+
+static int make_local(struct executor *e, char *error, size_t n_error)
+{
+	const struct limits *l = e->limits;
+	struct local_options options = {
+		.plan = e->start.plan,
+		.notes = e->start.backend_notes,
+		.store = e->start.store,
+		.generation = (uint32_t)e->start.generation,
+		.n_slots_min = e->config->n_slots_min,
+		.n_slots_warm = e->config->n_slots_warm,
+		.output_chars = l->output_chars,
+		.file_chars = l->file_chars,
+		.exec_output_bytes_max = l->exec_output_bytes_max,
+		.grace_ns = l->slot_grace_ms * NS_PER_MS,
+		.gone_ns = l->slot_gone_ms * NS_PER_MS,
+	};
+
+	return local_new(&e->backend, &e->loop, e->config->n_slots_max, &options, error, n_error);
+}
+
+static void free_backend(struct executor *e)
+{
+	switch (e->config->backend) {
+	case CONFIG_BACKEND_LOCAL:
+		e->backend = local_free(e->backend);
+		break;
+	case CONFIG_BACKEND_FAKE:
+		e->backend = fake_free(e->backend);
+		break;
+	}
+}
+
 static int make_backend(struct executor *e, char *error, size_t n_error)
 {
 	const struct config *c = e->config;
@@ -229,6 +271,9 @@ static int make_backend(struct executor *e, char *error, size_t n_error)
 	int r = -EINVAL;
 
 	switch (c->backend) {
+	case CONFIG_BACKEND_LOCAL:
+		r = make_local(e, error, n_error);
+		break;
 	case CONFIG_BACKEND_FAKE:
 		r = fake_new(&e->backend, &e->loop, c->n_slots_max, c->fake, error, n_error);
 		break;
@@ -269,7 +314,9 @@ static int executor_init(struct executor *e, const struct executor_start *start,
 	buf_init(&e->intake, e->limits->call_bytes_max);
 	buf_init(&e->scratch, e->limits->result_bytes_max);
 	buf_init(&e->metadata, 1 << 20);
-	spin_init(&e->spin, sysconf(_SC_NPROCESSORS_ONLN) > 1 ? (uint32_t)e->config->spin_ns : 0);
+	e->n_cores = (size_t)sysconf(_SC_NPROCESSORS_ONLN);
+	spin_init(&e->spin, e->n_cores > 1 ? (uint32_t)e->config->spin_ns : 0);
+	e->spin_running = e->spin;
 	stats_init(&e->stats, start->stats, start->generation);
 	snprintf(error, n_error, "the start failed");
 	r = loop_init(&e->loop, e->config->io_disable, error, n_error);
@@ -294,19 +341,22 @@ static int executor_init(struct executor *e, const struct executor_start *start,
 
 static void executor_deinit(struct executor *e)
 {
+	/* Unless we were told to stop, the next executor finds what the backend has. */
+	bool purge = e->stop != EXECUTOR_RUNS;
+
 	if (e->backend) {
 		/* Results of the last moment still reach the rings; nobody waits for room any more. */
-		e->backend->ops->stop(e->backend, true);
+		e->backend->ops->stop(e->backend, purge);
 		reply_step(e);
 		sessions_flush(e);
 		sessions_end_all(e);
-		e->backend->ops->stop(e->backend, true);
+		e->backend->ops->stop(e->backend, purge);
 		reply_step(e);
 	}
 	loop_deinit(&e->loop);
 	sessions_deinit(e);
 	batches_deinit(&e->batches);
-	e->backend = fake_free(e->backend);
+	free_backend(e);
 	slots_deinit(&e->slots);
 	affinity_deinit(&e->affinity);
 	calls_deinit(&e->calls);

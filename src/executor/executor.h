@@ -26,6 +26,8 @@
 #include "io/loop.h"
 #include "shm/wake.h"
 
+struct plan;
+
 /* What an executor is given at its start, and leaves to the next one. */
 struct executor_start {
 	const struct config *config;
@@ -36,7 +38,13 @@ struct executor_start {
 	struct slot_note *notes; /* n_slots_max of them */
 	uint64_t generation;     /* of this start, from 1 */
 	const char *shm_prefix;
+	const struct plan *plan; /* what slots are made to; NULL: the backend makes none here */
+	int store;               /* speaks backend/local/store.h; -1 without a plan */
+	void *backend_notes;     /* executor_backend_notes_bytes() of them */
 };
+
+/* What the backend of such a configuration leaves to the next executor; 0: nothing. */
+size_t executor_backend_notes_bytes(const struct config *config, const struct plan *plan);
 
 enum executor_stop {
 	EXECUTOR_RUNS,
@@ -58,12 +66,14 @@ struct executor {
 	struct slots slots;
 	struct batches batches;
 	struct stats stats;
-	struct list arrived; /* calls taken in this turn */
-	struct list overdue; /* running calls whose deadline passed */
-	struct buf intake;   /* the record being taken in */
-	struct buf scratch;  /* the result being encoded */
-	struct buf metadata; /* of answers we give ourselves */
-	struct spin spin;
+	struct list arrived;      /* calls taken in this turn */
+	struct list overdue;      /* running calls whose deadline passed */
+	struct buf intake;        /* the record being taken in */
+	struct buf scratch;       /* the result being encoded */
+	struct buf metadata;      /* of answers we give ourselves */
+	struct spin spin;         /* while nothing runs ... */
+	struct spin spin_running; /* ... and while backends are at it */
+	size_t n_cores;
 	uint64_t turn;
 	bool did_work; /* in this turn */
 	enum executor_stop stop;

@@ -100,6 +100,23 @@
 	  "How many sessions may hold one trajectory; rollouts share one between a few "           \
 	  "processes.")
 
+#define LIMITS_SLOTS(X)                                                                            \
+	X(output_chars, 50000, 1, 8 * LIMITS_MIB, "characters",                                    \
+	  "How much of each stream of bash a result carries; more than a model reads would "      \
+	  "only crowd its context.")                                                               \
+	X(file_chars, 100000, 1, 16 * LIMITS_MIB, "characters",                                    \
+	  "The largest file read_file and write_file take, for the same reason; larger ones "      \
+	  "are artifacts.")                                                                        \
+	X(exec_output_bytes_max, 64 * LIMITS_MIB, 0, 72 * LIMITS_MIB, "bytes",                     \
+	  "How much of each stream of exec a result carries, unless the call wants less: what "    \
+	  "harnesses need, and what fits result_bytes_max twice.")                                 \
+	X(slot_grace_ms, 1500, 1, 600000, "ms",                                                    \
+	  "How long past a call's timeout its slot may take to answer before it is dropped; "      \
+	  "shorter than cancel_grace_ms, so that the slot's number need not go out of use.")       \
+	X(slot_gone_ms, 1000, 1, 600000, "ms",                                                     \
+	  "How long a slot that was killed may take to be gone; after that somebody in it hangs "  \
+	  "in the kernel, and its place stays out of use until that ends.")
+
 #define LIMITS_PROCESS(X)                                                                          \
 	X(stop_grace_ms, 10000, 0, 3600000, "ms",                                                  \
 	  "How long a stop lets running calls end by themselves before it cancels them.")          \
@@ -116,6 +133,7 @@
 	LIMITS_SESSIONS(X)                                                                         \
 	LIMITS_CALLS(X)                                                                            \
 	LIMITS_TRAJECTORIES(X)                                                                     \
+	LIMITS_SLOTS(X)                                                                            \
 	LIMITS_PROCESS(X)
 /* clang-format on */
 

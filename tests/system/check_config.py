@@ -6,6 +6,7 @@ starts anything, with a line that names the place, the value and what is allowed
 
 Usage: check_config.py TOOLRINGD
 """
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +101,29 @@ def test_wrong_values():
         assert_wrong(run(*first, dotenv="this is no assignment\n"), ".env line 1", "KEY=VALUE")
         assert_wrong(run(*first, "--slot-max=1"), '"--slot-max=1"', "did you mean --slots-max?")
         assert_wrong(run(*first, "something"), '"something"', "--help")
+
+
+def test_plan():
+    """What slots are made to is JSON; an option that cannot be is refused before anything starts."""
+    done = run("--plan", "--accept-missing=ipc,network,proc,seccomp,landlock,memory,pids",
+               "--slot-env", "COLOUR=red", "--disk=64M")
+    if done.returncode == 1 and "does not allow" in done.stderr:
+        print("skipped: no slots here:", done.stderr)
+        assert not os.environ.get("TOOLRING_MUST_WORK")
+        return
+    assert_good(done)
+    plan = json.loads(done.stdout)
+    assert plan["env"]["COLOUR"] == "red" and "HOME" in plan["env"], plan["env"]
+    assert plan["limits"]["disk_bytes"] == 64 << 20, plan["limits"]
+    assert {"user", "pid", "mount"} <= set(plan["layers"]), plan["layers"]
+    for first in (["--plan"], []):
+        everything = [*first, "--accept-missing=ipc,network,proc,seccomp,landlock,memory,pids"]
+        assert_wrong(run(*everything, "--shell=/no/shell"), "--shell", "/no/shell")
+        assert_wrong(run(*everything, "--slot-env=1=2"), "--slot-env", "NAME=VALUE")
+        assert_wrong(run(*everything, "--slot-bind=/no/place"), "--slot-bind", "/no/place")
+        assert_wrong(run(*everything, "--slot-bind=/usr:/tmp"), "--slot-bind", "/tmp")
+        assert_wrong(run(*everything, "--slot-program=/no/slot"), "--slot-program", "/no/slot")
+    assert_wrong(run("--plan", "--backend=fake"), "--plan", "no slots")
 
 
 def main():

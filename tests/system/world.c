@@ -73,12 +73,12 @@ void skip_all(const char *why)
 static _Noreturn void become_toolringd(const struct world *w, const char *const *flags, int ready,
 				       int said, void (*before_exec)(void))
 {
-	const char *words[FLAGS_MAX + 8] = {program, "--socket", w->socket, "--ready-fd"};
 	char ready_text[16];
-	size_t n = 5;
+	const char *words[FLAGS_MAX + 8] = {program,   "--backend",  "fake",    "--socket",
+					    w->socket, "--ready-fd", ready_text};
+	size_t n = 7;
 
 	snprintf(ready_text, sizeof(ready_text), "%d", ready);
-	words[4] = ready_text;
 	for (; *flags && n < FLAGS_MAX + 7; flags++)
 		words[n++] = *flags;
 	prctl(PR_SET_PDEATHSIG, SIGTERM);

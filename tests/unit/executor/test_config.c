@@ -9,6 +9,7 @@
 
 #include <sys/un.h>
 
+#include "backend/local/plan.h"
 #include "executor/config_table.h"
 #include "io/loop.h"
 
@@ -22,7 +23,7 @@ static void test_defaults(void **state)
 	assert_int_equal(action, CONFIG_RUN);
 	assert_string_equal(c.name, "default");
 	assert_string_equal(c.socket, "");
-	assert_int_equal(c.backend, CONFIG_BACKEND_FAKE);
+	assert_int_equal(c.backend, CONFIG_BACKEND_LOCAL);
 	assert_string_equal(c.fake, "");
 	assert_int_equal(c.n_slots_max, 4096);
 	assert_int_equal(c.acquire_timeout_ns, 30000000000);
@@ -114,7 +115,7 @@ static void test_foreign_variables(void **state)
 
 	(void)state;
 	parse_good(&c, ARGS(),
-		   ENV("TOOL_EXECUTOR_NOMAD_ADDRESS=http://x", "TOOL_EXECUTOR_ALLOW_NETWORK=maybe",
+		   ENV("TOOL_EXECUTOR_NOMAD_ADDRESS=http://x", "TOOL_EXECUTOR_PRIVILEGED=maybe",
 		       "TOOL_EXECUTOR_TOKEN=", "TOOLRING_WHATEVER=1", "TOOLRING_READY_FD=77",
 		       "TOOLRING_CHECK_CONFIG=1", "=x", "no equals sign", "SLOTS=x"),
 		   "TOOL_EXECUTOR_IMAGE='a b'\nPATH=/x\nTOOLRING_OTHER=1\n");
@@ -184,7 +185,7 @@ static void test_wrong_values(void **state)
 	} wrong[] = {
 		{"TOOLRING_NAME", "--name", "a b", "1 to 64 letters"},
 		{"TOOLRING_NAME", "--name", "", "1 to 64 letters"},
-		{"TOOLRING_BACKEND", "--backend", "local", "allowed: fake"},
+		{"TOOLRING_BACKEND", "--backend", "remote", "allowed: local, fake"},
 		{"TOOLRING_SLOTS_MAX", "--slots-max", "0", "1 to 1048576"},
 		{"TOOLRING_SLOTS_MAX", "--slots-max", "1048577", "1 to 1048576"},
 		{"TOOLRING_SLOTS_MAX", "--slots-max", "-1", "1 to 1048576"},
@@ -442,6 +443,13 @@ static void test_help(void **state)
 	}
 	for (unsigned int i = 0; i < N_LIMITS; i++)
 		assert_non_null(strstr(text, config_limits[i].name));
+	/* What may be missing, each by the name it is given leave by: all but the first three. */
+	for (unsigned int i = PLAN_MOUNT + 1; i < PLAN_N_LAYERS; i++) {
+		const char *at = strstr(text, "  --accept-missing");
+
+		assert_non_null(at);
+		assert_in_range(strstr(at, plan_layer_name((enum plan_layer)i)) - at, 1, 300);
+	}
 	for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
 		assert_true(strcspn(line, "\n") <= 100);
 	free(text);
