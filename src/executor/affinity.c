@@ -58,7 +58,6 @@ void affinity_deinit(struct affinity *a)
 			struct trajectory *t = a->buckets[i];
 
 			a->buckets[i] = t->next;
-			free((void *)t->spec.data);
 			free(t);
 		}
 	}
@@ -139,7 +138,6 @@ static void trajectory_free(struct executor *e, struct trajectory *t)
 		at = &(*at)->next;
 	*at = t->next;
 	e->affinity.n_trajectories--;
-	free((void *)t->spec.data);
 	free(t);
 }
 
@@ -190,6 +188,13 @@ void trajectory_drop_holds(struct executor *e, struct trajectory *t)
 {
 	list_for_each_safe (l, &t->holds)
 		unhold(e, container_of(l, struct hold, trajectory_link));
+}
+
+void trajectory_let_go(struct executor *e, struct trajectory *t)
+{
+	trajectory_drop_holds(e, t);
+	list_for_each (l, &t->queue)
+		trajectory_hold(e, t, container_of(l, struct call, link)->session);
 }
 
 void trajectory_session_ends(struct executor *e, struct session *s)
@@ -273,10 +278,18 @@ void trajectory_fail_queue(struct executor *e, struct trajectory *t, enum tr_ver
 void trajectory_doom(struct executor *e, struct trajectory *t)
 {
 	t->doomed = true;
+	t->forgotten = !t->n_holds;
 	if (t->running)
 		dispatch_hurry(e, t->running);
 	else
 		trajectory_advance(e, t);
+}
+
+/* A slot cannot become another one, nor may the next be another than its trajectory was promised. */
+static void refuse_spec(struct executor *e, struct call *call)
+{
+	reply_error(e, call, TR_INVALID,
+		    "the trajectory has a slot made to another spec: RELEASE it first");
 }
 
 static void answer_acquire(struct executor *e, struct trajectory *t, struct call *call)
@@ -284,12 +297,10 @@ static void answer_acquire(struct executor *e, struct trajectory *t, struct call
 	struct slot_spec wish = {0};
 	char name[64];
 
-	/* Read once before, on arrival. A slot cannot become another one; its idle time, though, is only
-	 * a number of ours. */
+	/* Read once before, on arrival. The idle time is only a number of ours. */
 	slot_spec_read(call->wire.spec, &wish, NULL, 0);
-	if (!slot_spec_agrees(&wish, &t->made)) {
-		reply_error(e, call, TR_INVALID,
-			    "the trajectory has a slot made to another spec: RELEASE it first");
+	if (!slot_spec_agrees(e->config, &wish, &t->made)) {
+		refuse_spec(e, call);
 		return;
 	}
 	if (wish.idle_ttl_ns && wish.idle_ttl_ns != t->idle_ttl_ns) {
@@ -329,16 +340,30 @@ static void start_call(struct executor *e, struct trajectory *t, struct call *ca
 /* The first call of a trajectory without a slot. false: it was answered. */
 static bool want_slot(struct executor *e, struct trajectory *t, struct call *call)
 {
+	bool is_plain = slot_spec_is_plain(&t->made);
 	struct slot_spec wish = {0};
 
 	if (call->wire.kind == TR_KIND_RELEASE) {
 		trajectory_dequeue(e, call);
+		if (call->wire.reset_workspace) {
+			t->made = (struct slot_spec){0};
+			trajectory_let_go(e, t);
+		}
 		reply_ok(e, call, "", span_of(NULL, 0));
 		return false;
 	}
 	if (call->wire.kind == TR_KIND_ACQUIRE)
 		slot_spec_read(call->wire.spec, &wish, NULL, 0);
-	t->idle_ttl_ns = wish.idle_ttl_ns ? wish.idle_ttl_ns : e->config->idle_ttl_ns;
+	if (call->wire.kind == TR_KIND_ACQUIRE && !is_plain &&
+	    !slot_spec_agrees(e->config, &wish, &t->made)) {
+		trajectory_dequeue(e, call);
+		refuse_spec(e, call);
+		return false;
+	}
+	if (wish.idle_ttl_ns)
+		t->idle_ttl_ns = wish.idle_ttl_ns;
+	else if (is_plain)
+		t->idle_ttl_ns = e->config->idle_ttl_ns;
 	slot_want(e, t);
 	return t->slot_state != TRAJECTORY_NO_SLOT;
 }
@@ -346,10 +371,10 @@ static bool want_slot(struct executor *e, struct trajectory *t, struct call *cal
 /* Nothing runs and nothing is queued. */
 static void rest(struct executor *e, struct trajectory *t)
 {
-	if (t->slot_state == TRAJECTORY_NO_SLOT)
-		trajectory_free(e, t);
-	else
+	if (t->slot_state != TRAJECTORY_NO_SLOT)
 		watch_idle(e, t);
+	else if (slot_spec_is_plain(&t->made) || !t->n_holds)
+		trajectory_free(e, t);
 }
 
 void trajectory_advance(struct executor *e, struct trajectory *t)
@@ -366,6 +391,8 @@ void trajectory_advance(struct executor *e, struct trajectory *t)
 			return;
 		if (t->doomed) {
 			t->doomed = false;
+			if (t->forgotten)
+				t->made = (struct slot_spec){0};
 			if (t->slot_state == TRAJECTORY_HAS_SLOT) {
 				slot_give_back(e, t, true);
 				return;

@@ -57,8 +57,9 @@ struct trajectory {
 	struct list wait_link;
 	struct list due_link; /* its timer fired */
 	struct list recovered_link;
-	struct slot_spec made; /* what its slot was made to ... */
-	struct span spec;      /* ... as it was said; owned */
+	/* What its slots are made to, from the first one on until it is given back. A slot that is lost
+	 * or goes for its idle time leaves this: the next must be no other one, as with a network. */
+	struct slot_spec made;
 	/* the first line */
 	_Alignas(TRAJECTORY_LINE) struct trajectory *next; /* in its bucket */
 	uint64_t hash;
@@ -72,6 +73,7 @@ struct trajectory {
 	uint8_t n_id;
 	bool kept : 1;      /* released without a reset: only time frees it, or its next holder */
 	bool doomed : 1;    /* its slot is to be given back as soon as nothing runs */
+	bool forgotten : 1; /* doomed because nobody held it: whoever comes is new */
 	bool recovered : 1; /* left by an earlier executor, and no client came for it yet */
 	/* the second */
 	uint64_t used_ns;
@@ -119,6 +121,8 @@ int trajectory_hold(struct executor *e, struct trajectory *t, struct session *s)
 void trajectory_session_ends(struct executor *e, struct session *s);
 /* Every session lets go of t. */
 void trajectory_drop_holds(struct executor *e, struct trajectory *t);
+/* The same, but those with calls in its queue hold it again. */
+void trajectory_let_go(struct executor *e, struct trajectory *t);
 
 /* Takes a call that arrived or is queued out of where it waits. */
 void trajectory_dequeue(struct executor *e, struct call *call);

@@ -124,7 +124,18 @@ int status_write(struct executor *e, struct buf *out);
 
 /* Reads ACQUIRE's spec. -EINVAL: error says what is wrong (spec.c). */
 int slot_spec_read(struct span spec, struct slot_spec *ret_spec, char *error, size_t n_error);
-/* Is a slot made to one spec what another asks for? The idle time does not make a slot. */
-bool slot_spec_agrees(const struct slot_spec *wish, const struct slot_spec *made);
+/* Does it ask for no slot in particular? The idle time does not make a slot. */
+bool slot_spec_is_plain(const struct slot_spec *spec);
+/* Appends what makes the slot, packed as ACQUIRE has it. -ENOMEM. */
+int slot_spec_write(const struct slot_spec *spec, struct buf *out);
+/* -EPERM: it asks for more than the operator allows; error names the limit. */
+int slot_spec_permit(const struct config *c, const struct slot_spec *spec, char *error,
+		     size_t n_error);
+/*
+ * Is a slot made to one spec what another asks for? What one does not say is as the operator has it.
+ * The idle time does not make a slot.
+ */
+bool slot_spec_agrees(const struct config *c, const struct slot_spec *wish,
+		      const struct slot_spec *made);
 
 #endif

@@ -60,7 +60,7 @@ static void take_call(struct executor *e, struct session *s, struct call *call, 
 	uint32_t row = (uint32_t)id & (s->segment.sizes.n_calls - 1);
 	struct wire_error error;
 	struct slot_spec spec;
-	int r;
+	int r, policy = 0;
 
 	if (id == 0 || s->calls[row]) {
 		session_lose(s, "it used a call id whose row of the table of calls is taken");
@@ -81,8 +81,12 @@ static void take_call(struct executor *e, struct session *s, struct call *call, 
 	call->wire.kind = kind;
 	if (r == 0 && kind == TR_KIND_ACQUIRE)
 		r = slot_spec_read(call->wire.spec, &spec, error.text, sizeof(error.text));
+	if (r == 0 && kind == TR_KIND_ACQUIRE)
+		policy = slot_spec_permit(e->config, &spec, error.text, sizeof(error.text));
 	if (r < 0) {
 		reply_error(e, call, TR_INVALID, error.text);
+	} else if (policy < 0) {
+		reply_error(e, call, TR_DENIED, error.text);
 	} else if (e->stop != EXECUTOR_RUNS) {
 		reply_error(e, call, TR_UNAVAILABLE, "toolringd is stopping");
 	} else if (e->calls.n_queued >= e->limits->calls_queued_max && kind != TR_KIND_RELEASE) {

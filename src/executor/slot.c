@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "executor/executor.h"
 
+#define SPEC_BYTES_MAX 256 /* four short keys, a word and three numbers */
+
 _Static_assert(sizeof(struct slot_note) == 192, "the keeper's store has notes of this size");
 
 int slots_init(struct slots *s, uint32_t n_slots, struct slot_note *notes)
@@ -25,8 +27,12 @@ void slots_deinit(struct slots *s)
 {
 	struct list *l;
 
-	while ((l = list_pop_front(&s->pool)))
-		free(container_of(l, struct slot_op, op.link));
+	while ((l = list_pop_front(&s->pool))) {
+		struct slot_op *op = container_of(l, struct slot_op, op.link);
+
+		buf_deinit(&op->spec);
+		free(op);
+	}
 	free(s->slots);
 	s->slots = NULL;
 }
@@ -82,11 +88,15 @@ static struct slot_op *op_new(struct executor *e, enum backend_op_kind kind, uin
 			      struct trajectory *t)
 {
 	struct list *l = list_pop_front(&e->slots.pool);
-	struct slot_op *op = l ? container_of(l, struct slot_op, op.link) : malloc(sizeof(*op));
+	struct slot_op *op = l ? container_of(l, struct slot_op, op.link) : calloc(1, sizeof(*op));
+	struct buf spec;
 
 	if (!op)
 		return NULL;
-	*op = (struct slot_op){.trajectory = t, .op = {.kind = kind, .slot = slot}};
+	if (!l)
+		buf_init(&op->spec, SPEC_BYTES_MAX);
+	spec = op->spec;
+	*op = (struct slot_op){.trajectory = t, .spec = spec, .op = {.kind = kind, .slot = slot}};
 	list_init(&op->op.link);
 	if (t)
 		op->op.trajectory_id = span_of(t->id, t->n_id);
@@ -95,38 +105,41 @@ static struct slot_op *op_new(struct executor *e, enum backend_op_kind kind, uin
 
 /* ---- wanting and getting -------------------------------------------------------------------------- */
 
+/* What slots of t are made to stays: the next is to be no other one. */
 static void no_slot(struct executor *e, struct trajectory *t)
 {
 	timer_cancel(&e->loop.timers, &t->timer);
 	t->slot = SLOT_NONE;
 	t->slot_state = TRAJECTORY_NO_SLOT;
 	t->kept = false;
-	free((void *)t->spec.data);
-	t->spec = span_of(NULL, 0);
-	t->made = (struct slot_spec){0};
 }
 
-/* Remembers what the slot was made to, which the call that said it does not outlive. */
-static int keep_spec(struct trajectory *t)
+/*
+ * What the slot is to be: what t's slots have been so far, or, if that is nothing in particular, what
+ * the first call says. It is packed anew, as no call outlives its slot, and an executor before us
+ * left numbers alone.
+ */
+static int choose_spec(const struct trajectory *t, struct slot_op *op)
 {
 	const struct call *call = container_of(t->queue.next, struct call, link);
-	uint8_t *copy;
+	int r = 0;
 
-	if (list_empty(&t->queue) || call->wire.kind != TR_KIND_ACQUIRE || !call->wire.spec.n)
-		return 0;
-	copy = malloc(call->wire.spec.n);
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, call->wire.spec.data, call->wire.spec.n);
-	t->spec = span_of(copy, call->wire.spec.n);
-	return slot_spec_read(t->spec, &t->made, NULL, 0);
+	op->made = t->made;
+	if (slot_spec_is_plain(&t->made) && !list_empty(&t->queue) &&
+	    call->wire.kind == TR_KIND_ACQUIRE)
+		r = slot_spec_read(call->wire.spec, &op->made, NULL, 0);
+	buf_clear(&op->spec);
+	if (r == 0 && !slot_spec_is_plain(&op->made))
+		r = slot_spec_write(&op->made, &op->spec);
+	op->op.arguments = span_of(op->spec.data, op->spec.n);
+	return r;
 }
 
 static void acquire(struct executor *e, struct trajectory *t, uint32_t slot)
 {
 	struct slot_op *op = op_new(e, BACKEND_ACQUIRE, slot, t);
 
-	if (!op || keep_spec(t) < 0) {
+	if (!op || choose_spec(t, op) < 0) {
 		if (op)
 			list_push_front(&e->slots.pool, &op->op.link);
 		put_free(&e->slots, slot);
@@ -144,7 +157,6 @@ static void acquire(struct executor *e, struct trajectory *t, uint32_t slot)
 			  e->loop.now_ns + (e->config->acquire_timeout_ns
 						    ? e->config->acquire_timeout_ns
 						    : e->limits->slot_ready_ms * NS_PER_MS));
-	op->op.arguments = t->spec;
 	e->did_work = true;
 	e->backend->ops->acquire(e->backend, &op->op);
 }
@@ -315,15 +327,34 @@ void slot_back_in_use(struct executor *e, uint32_t slot, bool lost)
 
 /* ---- answers -------------------------------------------------------------------------------------- */
 
-static void acquired(struct executor *e, struct trajectory *t, const struct backend_answer *a)
+/* Of its spec, whose wrong it is: the calls behind may do with another slot. */
+static bool deny_acquire(struct executor *e, struct trajectory *t, const struct backend_answer *a)
 {
+	struct call *call = container_of(t->queue.next, struct call, link);
+	char text[256];
+
+	if (a->verdict != TR_DENIED || list_empty(&t->queue) || call->wire.kind != TR_KIND_ACQUIRE)
+		return false;
+	snprintf(text, sizeof(text), "%.*s", (int)a->error.n, (const char *)a->error.data);
+	trajectory_dequeue(e, call);
+	reply_error(e, call, TR_DENIED, text);
+	return true;
+}
+
+static void acquired(struct executor *e, struct slot_op *op)
+{
+	const struct backend_answer *a = &op->op.answer;
+	struct trajectory *t = op->trajectory;
 	char text[256];
 
 	timer_cancel(&e->loop.timers, &t->timer);
 	if (a->verdict == TR_OK) {
+		t->made = op->made;
 		t->slot_state = TRAJECTORY_HAS_SLOT;
 		t->used_ns = e->loop.now_ns;
 		slot_note_write(e, t);
+	} else if (deny_acquire(e, t, a)) {
+		part_free(e, t);
 	} else {
 		snprintf(text, sizeof(text), "no slot: %.*s", (int)a->error.n,
 			 (const char *)a->error.data);
@@ -357,7 +388,11 @@ static void released(struct executor *e, struct trajectory *t, bool reset,
 	struct call *call = t->running;
 	char text[256];
 
-	trajectory_drop_holds(e, t);
+	if (call && reset)
+		t->made = (struct slot_spec){0};
+	/* One that was lost, or went for its idle time, is made as it was for those who hold it. */
+	if (slot_spec_is_plain(&t->made) || (call && a->verdict == TR_OK))
+		trajectory_let_go(e, t);
 	settle_released(e, t, reset, a);
 	if (call) {
 		t->running = NULL;
@@ -369,9 +404,6 @@ static void released(struct executor *e, struct trajectory *t, bool reset,
 		else
 			reply_error(e, call, a->verdict, text);
 	}
-	/* Sessions with calls behind it hold it again. */
-	list_for_each (l, &t->queue)
-		trajectory_hold(e, t, container_of(l, struct call, link)->session);
 	trajectory_advance(e, t);
 }
 
@@ -382,7 +414,7 @@ void slot_op_done(struct executor *e, struct backend_op *op)
 	struct backend_answer a = op->answer;
 
 	if (op->kind == BACKEND_ACQUIRE)
-		acquired(e, t, &a);
+		acquired(e, slot_op);
 	else if (t)
 		released(e, t, op->reset, &a);
 	else if (a.verdict == TR_OK || a.slot_lost)

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "backend/backend.h"
+#include "base/buf.h"
 #include "base/list.h"
 #include "wire/call.h"
 
@@ -62,6 +63,8 @@ struct slot {
 struct slot_op {
 	struct backend_op op;
 	struct trajectory *trajectory; /* NULL: it went away meanwhile */
+	struct slot_spec made;         /* what it is to be made to ... */
+	struct buf spec;               /* ... packed */
 };
 
 struct slots {

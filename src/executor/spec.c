@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a slot may be asked to be: the keys that are known, and what each allows. */
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -8,8 +9,10 @@
 #include "base/utf8.h"
 #include "executor/executor.h"
 #include "wire/reader.h"
+#include "wire/writer.h"
 
 #define SPEC_STEPS_MAX 1000
+#define PIDS_MIN       16 /* a slot has a few of its own */
 #define IDLE_TTL_S_MAX (30.0 * 24 * 3600)
 #define KNOWN          "network, memory, pids, disk, idle_ttl_s"
 
@@ -73,8 +76,8 @@ static int read_member(struct wire_reader *r, struct span key, struct slot_spec 
 			       ? 0
 			       : wrong(error, n_error, "disk", "a number of bytes above 0");
 	if (span_is(key, "pids")) {
-		if (read_positive(&t, UINT32_MAX, &n_pids) < 0)
-			return wrong(error, n_error, "pids", "a number from 1 to 4294967295");
+		if (read_positive(&t, UINT32_MAX, &n_pids) < 0 || n_pids < PIDS_MIN)
+			return wrong(error, n_error, "pids", "a number from 16 to 4294967295");
 		spec->n_pids = (uint32_t)n_pids;
 		return 0;
 	}
@@ -112,10 +115,86 @@ int slot_spec_read(struct span spec, struct slot_spec *ret_spec, char *error, si
 	return 0;
 }
 
-bool slot_spec_agrees(const struct slot_spec *wish, const struct slot_spec *made)
+bool slot_spec_is_plain(const struct slot_spec *spec)
 {
-	return (!wish->network || wish->network == made->network) &&
-	       (!wish->memory_bytes || wish->memory_bytes == made->memory_bytes) &&
-	       (!wish->disk_bytes || wish->disk_bytes == made->disk_bytes) &&
-	       (!wish->n_pids || wish->n_pids == made->n_pids);
+	return !spec->network && !spec->memory_bytes && !spec->disk_bytes && !spec->n_pids;
+}
+
+int slot_spec_write(const struct slot_spec *spec, struct buf *out)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{"memory", spec->memory_bytes},
+		{"disk", spec->disk_bytes},
+		{"pids", spec->n_pids},
+	};
+	size_t n = spec->network != 0;
+	msgpack_packer p;
+	/* Room for all of it, so that no single write below can fail. */
+	int r = buf_reserve(out, 96);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < 3; i++)
+		n += numbers[i].value != 0;
+	wire_writer_init_reserved(&p, out);
+	msgpack_pack_map(&p, n);
+	if (spec->network) {
+		wire_write_string(&p, "network");
+		wire_write_string(&p, spec->network == SLOT_NETWORK_HOST ? "host" : "none");
+	}
+	for (size_t i = 0; i < 3; i++) {
+		if (!numbers[i].value)
+			continue;
+		wire_write_string(&p, numbers[i].key);
+		msgpack_pack_uint64(&p, numbers[i].value);
+	}
+	return 0;
+}
+
+static int permit(const char *key, uint64_t wish, uint64_t most, const char *flag, char *error,
+		  size_t n_error)
+{
+	if (wish <= most)
+		return 0;
+	snprintf(error, n_error,
+		 "spec.%s: %" PRIu64 " is more than the operator allows, %" PRIu64 " (%s)", key,
+		 wish, most, flag);
+	return -EPERM;
+}
+
+int slot_spec_permit(const struct config *c, const struct slot_spec *spec, char *error,
+		     size_t n_error)
+{
+	int r = permit("memory", spec->memory_bytes, c->memory_bytes, "--memory", error, n_error);
+
+	if (r == 0)
+		r = permit("disk", spec->disk_bytes, c->disk_bytes, "--disk", error, n_error);
+	if (r == 0)
+		r = permit("pids", spec->n_pids, c->n_pids, "--pids", error, n_error);
+	if (r == 0 && spec->network == SLOT_NETWORK_HOST && c->network != CONFIG_NETWORK_HOST) {
+		snprintf(error, n_error,
+			 "spec.network: the operator allows slots no network (--network none)");
+		r = -EPERM;
+	}
+	return r;
+}
+
+static bool agrees(uint64_t wish, uint64_t made, uint64_t default_value)
+{
+	return !wish || wish == (made ? made : default_value);
+}
+
+bool slot_spec_agrees(const struct config *c, const struct slot_spec *wish,
+		      const struct slot_spec *made)
+{
+	uint32_t network =
+		c->network == CONFIG_NETWORK_HOST ? SLOT_NETWORK_HOST : SLOT_NETWORK_NONE;
+
+	return agrees(wish->network, made->network, network) &&
+	       agrees(wish->memory_bytes, made->memory_bytes, c->memory_bytes) &&
+	       agrees(wish->disk_bytes, made->disk_bytes, c->disk_bytes) &&
+	       agrees(wish->n_pids, made->n_pids, c->n_pids);
 }

@@ -71,7 +71,7 @@ static void spec_outlives_the_executor(void **state)
 	struct tr_client *c;
 	char before[64];
 
-	world_start(w, NULL);
+	world_start(w, "--network", "host", NULL);
 	c = world_client(w);
 	slot_of(c, "fills the first", NULL);
 	snprintf(before, sizeof(before), "%s", slot_of(c, "a", &spec));

@@ -92,6 +92,57 @@ static void values_are_checked(void **state)
 	assert_int_equal(status(c, "slots", "used"), 5);
 }
 
+static enum tr_verdict ask(struct tr_client *c, struct tr_member member, const char *text)
+{
+	struct tr_value spec = spec_of(&member);
+	struct tr_result result = {0};
+	enum tr_verdict verdict;
+
+	assert_int_equal(tr_acquire(c, "asks", &spec, &result, LONG_MS), 0);
+	verdict = result.verdict;
+	assert_non_null(strstr(result.error.n ? result.error.data : "", text));
+	tr_result_deinit(&result);
+	return verdict;
+}
+
+/* Policy is the operator's: a spec may ask for what is allowed or less, and never for more. */
+static void more_than_allowed_is_denied(void **state)
+{
+	struct world *w = *state;
+	struct tr_client *c;
+
+	world_start(w, "--memory", "64M", "--disk=1M", "--pids=20", NULL);
+	c = world_client(w);
+	assert_int_equal(ask(c, (struct tr_member){"memory", tr_int((64 << 20) + 1)}, "67108864"),
+			 TR_DENIED);
+	assert_int_equal(ask(c, (struct tr_member){"disk", tr_int((1 << 20) + 1)}, "--disk"),
+			 TR_DENIED);
+	assert_int_equal(ask(c, (struct tr_member){"pids", tr_int(21)}, "--pids"), TR_DENIED);
+	assert_int_equal(ask(c, (struct tr_member){"network", tr_string("host")}, "--network"),
+			 TR_DENIED);
+	assert_int_equal(status(c, "slots", "used"), 0);
+	/* The twin: as much as is allowed. A slot that says nothing of itself is the same. */
+	assert_int_equal(ask(c, (struct tr_member){"memory", tr_int(64 << 20)}, ""), TR_OK);
+	assert_int_equal(ask(c, (struct tr_member){"disk", tr_int(1 << 20)}, ""), TR_OK);
+	assert_int_equal(ask(c, (struct tr_member){"pids", tr_int(20)}, ""), TR_OK);
+	assert_int_equal(ask(c, (struct tr_member){"network", tr_string("none")}, ""), TR_OK);
+}
+
+/* With the network allowed a spec may have it, and may do without. */
+static void network_may_be_given_up(void **state)
+{
+	struct world *w = *state;
+	struct tr_client *c;
+
+	world_start(w, "--network=host", NULL);
+	c = world_client(w);
+	assert_int_equal(ask(c, (struct tr_member){"network", tr_string("host")}, ""), TR_OK);
+	assert_int_equal(ask(c, (struct tr_member){"network", tr_string("none")}, "RELEASE"),
+			 TR_INVALID);
+	release(c, "asks", true);
+	assert_int_equal(ask(c, (struct tr_member){"network", tr_string("none")}, ""), TR_OK);
+}
+
 /* A slot that is held stays what it is: another spec is refused, the same one is not. */
 static void spec_of_a_held_slot_stays(void **state)
 {
@@ -280,6 +331,74 @@ static void idle_time_of_the_operator(void **state)
 	expect(c, "a", NULL, TR_OK);
 }
 
+/* Another spec is refused, and the same one makes a slot. */
+static void expect_promise(struct tr_client *c, const char *trajectory, const struct tr_value *spec)
+{
+	refuse(c, trajectory, (struct tr_member){"pids", tr_int(101)}, "RELEASE it first");
+	slot_of(c, trajectory, spec);
+	refuse(c, trajectory, (struct tr_member){"pids", tr_int(101)}, "RELEASE it first");
+}
+
+/*
+ * What a trajectory's slot was asked to be is asked of the next as well, however the first was lost:
+ * it died, it had to be taken out of use, it was idle. Who held it is forgotten with it: RELEASE, or
+ * the end of its last session, makes room for another spec.
+ */
+static void spec_outlives_the_slot(void **state)
+{
+	const struct tr_member members[] = {{"pids", tr_int(100)}, {"idle_ttl_s", tr_int(600)}};
+	const struct tr_member brief = {"idle_ttl_s", tr_float(0.2)}, more = {"pids", tr_int(101)};
+	const struct tr_value spec = tr_map(members, 2), brief_spec = tr_map(&brief, 1),
+			      other = tr_map(&more, 1);
+	const struct script dies = {.die = "slot"}, hangs = {.die = "hang", .timeout_s = 1};
+	static const char *const ways[] = {"dies", "hangs", "idle"};
+	struct world *w = *state;
+	struct tr_client *c, *late;
+
+	world_start(w, "--limit", "cancel_grace_ms=100", NULL);
+	late = world_client(w);
+	c = world_client(w);
+	for (int i = 0; i < 3; i++)
+		slot_of(c, ways[i], &spec);
+	expect(c, "dies", &dies, TR_UNKNOWN);
+	expect(c, "hangs", &hangs, TR_TIMEOUT);
+	slot_of(c, "idle", &brief_spec);
+	/* The one that hangs is still counted. */
+	status_becomes(c, "slots", "used", 1);
+	assert_int_equal(status(c, "trajectories", NULL), 3);
+	for (int i = 0; i < 3; i++)
+		expect_promise(c, ways[i], &spec);
+	release(c, "dies", true);
+	slot_of(c, "dies", &other);
+	/* Without a slot it can be released as well. */
+	expect(c, "dies", &dies, TR_UNKNOWN);
+	release(c, "dies", true);
+	assert_int_equal(status(c, "trajectories", NULL), 2);
+	slot_of(c, "dies", &spec);
+	expect(c, "dies", &dies, TR_UNKNOWN);
+	world_close(w, c);
+	status_becomes(late, "trajectories", NULL, 0);
+	for (int i = 0; i < 3; i++)
+		slot_of(late, ways[i], &other);
+}
+
+/* A spec whose slot could not be made binds nobody: another may be tried. */
+static void spec_of_no_slot_is_none(void **state)
+{
+	const struct tr_member member = {"pids", tr_int(100)};
+	const struct tr_value spec = spec_of(&member);
+	struct world *w = *state;
+	struct tr_result result = {0};
+	struct tr_client *c;
+
+	world_start(w, "--fake", "acquire_fail=1", NULL);
+	c = world_client(w);
+	assert_int_equal(tr_acquire(c, "a", &spec, &result, LONG_MS), 0);
+	assert_int_equal(result.verdict, TR_UNAVAILABLE);
+	assert_int_equal(status(c, "trajectories", NULL), 0);
+	tr_result_deinit(&result);
+}
+
 /* A slot that takes long to make ready is waited for, and the wait is shown as such. */
 static void slow_slots_are_waited_for(void **state)
 {
@@ -309,6 +428,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		world_test(unknown_key_is_refused),
 		world_test(values_are_checked),
+		world_test(more_than_allowed_is_denied),
+		world_test(network_may_be_given_up),
 		world_test(spec_of_a_held_slot_stays),
 		world_test(release_with_reset_frees),
 		world_test(release_without_reset_keeps),
@@ -318,6 +439,8 @@ int main(int argc, char **argv)
 		world_test(idle_time_can_be_changed),
 		world_test(busy_slot_is_not_idle),
 		world_test(idle_time_of_the_operator),
+		world_test(spec_outlives_the_slot),
+		world_test(spec_of_no_slot_is_none),
 		world_test(slow_slots_are_waited_for),
 	};
 
