@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "answer.h"
+#include "cli.h"
 #include "json.h"
 
 static json_t *timing_json(const struct tr_timing *timing)
@@ -34,10 +35,29 @@ static json_t *result_json(const struct tr_result *result)
 			 timing_json(&result->timing));
 }
 
+bool answer_write_stream(const struct tr_value *whole, const char *key, FILE *file)
+{
+	const struct tr_value *v = tr_value_get(whole, key);
+
+	if (!v || (v->type != TR_STRING && v->type != TR_BINARY))
+		v = tr_value_get(tr_value_get(whole, "metadata"), key);
+	if (!v || (v->type != TR_STRING && v->type != TR_BINARY))
+		return false;
+	fwrite(v->type == TR_STRING ? v->u.string : v->u.binary, 1, v->n, file);
+	fflush(file);
+	return true;
+}
+
+/* What a command wrote, where the result has it: the text of its output says less, or nothing. */
 static int print_raw(const struct tr_result *result)
 {
-	fwrite(result->output.data, 1, result->output.n, stdout);
+	_cleanup_(cli_cleanup_value) struct tr_value *whole = NULL;
+
+	tr_value_parse(result->raw.data, result->raw.n, &whole);
+	if (!answer_write_stream(whole, "stdout", stdout))
+		fwrite(result->output.data, 1, result->output.n, stdout);
 	fflush(stdout);
+	answer_write_stream(whole, "stderr", stderr);
 	if (result->error.n > 0) {
 		fwrite(result->error.data, 1, result->error.n, stderr);
 		if (result->error.data[result->error.n - 1] != '\n')

@@ -16,58 +16,11 @@
 #include "bench_guard.h"
 #include "bench_system.h"
 #include "cli.h"
+#include "program.h"
 
 #define START_MS 15000
 #define STOP_NS  (UINT64_C(15) * BENCH_NS_PER_S)
 #define N_WORDS  32
-
-static int own_directory(char *ret_path, size_t n)
-{
-	ssize_t length = readlink("/proc/self/exe", ret_path, n - 1);
-	char *slash;
-
-	if (length < 0)
-		return -errno;
-	ret_path[length] = 0;
-	slash = strrchr(ret_path, '/');
-	if (slash)
-		*slash = 0;
-	return 0;
-}
-
-static int find_beside(const char *const *places, size_t n_places, char *ret_path, size_t n)
-{
-	char directory[3072];
-
-	if (own_directory(directory, sizeof(directory)) < 0)
-		return -ENOENT;
-	for (size_t i = 0; i < n_places; i++) {
-		if (places[i][0] == '/')
-			snprintf(ret_path, n, "%s", places[i]);
-		else
-			snprintf(ret_path, n, "%s/%s", directory, places[i]);
-		if (access(ret_path, R_OK) == 0)
-			return 0;
-	}
-	return -ENOENT;
-}
-
-/* The path of toolringd, or its bare name if it has to be looked for in PATH. */
-static void find_program(const char *given, char *ret_path, size_t n)
-{
-	/* Installed side by side; or in the build tree. */
-	static const char *const places[] = {"toolringd", "../src/toolringd"};
-	const char *environment = getenv("TOOLRINGD");
-
-	if (!given && environment && *environment)
-		given = environment;
-	if (given) {
-		snprintf(ret_path, n, "%s", given);
-		return;
-	}
-	if (find_beside(places, N_ELEMENTS(places), ret_path, n) < 0)
-		snprintf(ret_path, n, "toolringd");
-}
 
 int bench_find_preload(char *ret_path, size_t n)
 {
@@ -77,7 +30,7 @@ int bench_find_preload(char *ret_path, size_t n)
 		"../" TOOLRING_LIBDIR "/toolring/toolring-alloc-count.so",
 		TOOLRING_PREFIX "/" TOOLRING_LIBDIR "/toolring/toolring-alloc-count.so",
 	};
-	int r = find_beside(places, N_ELEMENTS(places), ret_path, n);
+	int r = program_find_beside(places, N_ELEMENTS(places), ret_path, n);
 
 	if (r < 0)
 		cli_error(
@@ -113,7 +66,7 @@ static _Noreturn void become_daemon(const struct bench_daemon *d, const char *di
 		bench_pin(o->core);
 	if (o->preload)
 		setenv("LD_PRELOAD", o->preload, 1);
-	find_program(o->program, program, sizeof(program));
+	program_find_daemon(o->program, program, sizeof(program));
 	if (program[0] != '/' && strchr(program, '/')) {
 		char *real = realpath(program, NULL);
 

@@ -36,6 +36,7 @@ extern const struct command command_bench_alloc_client;
 extern const struct command command_bench_load;
 extern const struct command command_bench_ring;
 extern const struct command command_call;
+extern const struct command command_doctor;
 extern const struct command command_exec;
 extern const struct command command_ping;
 extern const struct command command_release;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "cli.h"
 #include "json.h"
 
@@ -17,18 +18,6 @@ enum exec_exit {
 	EXEC_INFRASTRUCTURE = 125,
 	EXEC_SIGNAL = 128, /* and the signal's number */
 };
-
-/* Writes one stream of the command, from the metadata if it is there. false: it is not. */
-static bool write_stream(const struct tr_value *metadata, const char *key, FILE *file)
-{
-	const struct tr_value *v = tr_value_get(metadata, key);
-
-	if (!v || (v->type != TR_STRING && v->type != TR_BINARY))
-		return false;
-	fwrite(v->type == TR_STRING ? v->u.string : v->u.binary, 1, v->n, file);
-	fflush(file);
-	return true;
-}
 
 static const struct tr_value *get_integer(const struct tr_value *metadata, const char *key)
 {
@@ -57,18 +46,30 @@ static bool is_infrastructure(enum tr_verdict verdict)
 	       verdict == TR_DENIED;
 }
 
+/* A command that failed by itself has said so; what was done to it, it cannot say. */
+static bool needs_words(const struct tr_result *result, const struct tr_value *metadata)
+{
+	const struct tr_value *v = tr_value_get(metadata, "not_started");
+
+	if (v && v->type == TR_BOOL && v->u.boolean)
+		return true;
+	return result->verdict != TR_OK && result->verdict != TR_FAILED;
+}
+
 static int print(const struct tr_result *result)
 {
-	_cleanup_(cli_cleanup_value) struct tr_value *metadata = NULL;
+	_cleanup_(cli_cleanup_value) struct tr_value *whole = NULL;
+	const struct tr_value *metadata;
+	bool has_errors;
 
-	if (result->metadata.n > 0)
-		tr_value_parse(result->metadata.data, result->metadata.n, &metadata);
-	if (!write_stream(metadata, "stdout", stdout)) {
+	tr_value_parse(result->raw.data, result->raw.n, &whole);
+	metadata = tr_value_get(whole, "metadata");
+	if (!answer_write_stream(whole, "stdout", stdout)) {
 		fwrite(result->output.data, 1, result->output.n, stdout);
 		fflush(stdout);
 	}
-	if (is_infrastructure(result->verdict) ||
-	    (!write_stream(metadata, "stderr", stderr) && result->error.n > 0)) {
+	has_errors = answer_write_stream(whole, "stderr", stderr);
+	if ((!has_errors && result->error.n > 0) || needs_words(result, metadata)) {
 		const char *verdict = tr_verdict_name(result->verdict);
 
 		fprintf(stderr, "toolring: %s: %.*s\n", verdict ? verdict : "?",
@@ -189,6 +190,7 @@ const struct command command_exec = {
 		    "                     COMMAND [ARGUMENT...]",
 	.summary = "run a command in a slot, with its output and exit code as ours",
 	.text = "Exit codes: the command's own, 128 + N if signal N ended it; 124 it ran too long;\n"
-		"125 toolring could not run it (a message says why); 2 wrong usage.\n",
+		"125 toolring could not run it (a message says why), 127 there is no such program;\n"
+		"2 wrong usage.\n",
 	.run = run,
 };

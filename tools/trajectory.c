@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "answer.h"
 #include "cli.h"
@@ -21,11 +22,13 @@ static int run_acquire(int argc, char **argv)
 {
 	const char *name = NULL;
 	const char *spec_text = NULL;
-	bool json = false;
+	bool json = false, hold = false;
 	const struct cli_option options[] = {
 		CLI_OPTION_STRING(0, "spec", "JSON", &spec_text,
 				  "what the slot must be: an object"),
 		CLI_OPTION_FLAG(0, "json", &json, "print the result as one line of JSON"),
+		CLI_OPTION_FLAG(0, "hold", &hold,
+				"do not end, so that the slot stays, until killed"),
 		CLI_OPTION_INSTANCE(&name),
 	};
 	const struct cli_spec spec = {.command = &command_acquire,
@@ -44,12 +47,18 @@ static int run_acquire(int argc, char **argv)
 	r = spec_text ? json_value_parse(spec_text, &source, &value, error, sizeof(error)) : 0;
 	if (r < 0)
 		return cli_usage(&command_acquire, "--spec is %s", error);
-	r = cli_open(&client, name);
+	if (spec_text && value.type != TR_MAP)
+		r = cli_usage(&command_acquire, "--spec must be a JSON object");
+	else
+		r = cli_open(&client, name);
 	if (r == 0) {
 		r = tr_acquire(client, argv[0], spec_text ? &value : NULL, &result, TIMEOUT_MS);
 		r = print(r, &result, json);
 	}
 	json_value_deinit(&value);
+	fflush(stdout);
+	while (r == 0 && hold)
+		pause();
 	return r;
 }
 
@@ -107,10 +116,10 @@ static int run_release(int argc, char **argv)
 
 const struct command command_acquire = {
 	.name = "acquire",
-	.synopsis = "TRAJECTORY [--spec JSON] [--json]",
+	.synopsis = "TRAJECTORY [--spec JSON] [--hold] [--json]",
 	.summary = "get a slot for a trajectory ahead of its first call",
 	.text = "The slot is given back when the last session that used the trajectory ends: with\n"
-		"nobody else holding it, that is at the end of this command.\n",
+		"nobody else holding it, that is at the end of this command, unless --hold.\n",
 	.run = run_acquire,
 };
 

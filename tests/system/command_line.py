@@ -14,7 +14,7 @@ import sys
 from private_daemon import Daemon
 
 TOOLRING, TOOLRINGD = sys.argv[1:3]
-COMMANDS = ["ping", "call", "exec", "status", "acquire", "reset", "release", "bench"]
+COMMANDS = ["ping", "call", "exec", "status", "acquire", "reset", "release", "doctor", "bench"]
 
 
 def run(*arguments, status=0, name=None, text=True):
@@ -67,6 +67,7 @@ def test_usage():
         (["exec"], ["too few arguments"]),
         (["status", "--json=1"], ["takes no value"]),
         (["acquire"], ["too few arguments"]),
+        (["acquire", "t", "--spec", "[]"], ["--spec must be a JSON object"]),
         (["bench"], ["ring", "load"]),
         (["bench", "frob"], ["unknown command frob", "ring", "load"]),
         (["bench", "ring", "--only", "ping_rate_1,frob"], ["no row frob", "ping_awake_p50"]),
@@ -108,6 +109,10 @@ def test_call(name):
     assert len(line.splitlines()) == 1 and json.loads(line)["output"] == result["output"]
     raw = run("call", "bash", json.dumps(arguments), "--raw", "--trajectory", "t", name=name).stdout
     assert raw == arguments["command"], raw
+    # A command's streams stand beside the output, which then says nothing of them.
+    streams = {"fake": {"stdout": "out\n", "stderr": "err\n"}}
+    r = run("call", "exec", json.dumps(streams), "--raw", name=name)
+    assert (r.stdout, r.stderr) == ("out\n", "err\n"), r
 
 
 def test_call_exit_codes(name):
