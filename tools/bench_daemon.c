@@ -45,8 +45,9 @@ static _Noreturn void become_daemon(const struct bench_daemon *d, const char *di
 	char program[PATH_MAX];
 	char log[128];
 	char fd_text[16];
-	const char *words[N_WORDS] = {"toolringd", "--socket",   d->socket, "--backend",
-				      "fake",      "--ready-fd", fd_text};
+	const char *words[N_WORDS] = {
+		"toolringd",  "--socket", d->socket, "--backend", o->backend ? o->backend : "fake",
+		"--ready-fd", fd_text};
 	size_t n = 7;
 	int fd;
 

@@ -11,6 +11,7 @@
 
 struct bench_daemon_options {
 	const char *program;      /* NULL: look for it */
+	const char *backend;      /* NULL: fake */
 	int core;                 /* to run on; -1: any */
 	const char *preload;      /* an object to load first, or NULL */
 	const char *const *flags; /* further flags, NULL at the end; or NULL */
@@ -24,7 +25,7 @@ struct bench_daemon {
 /* What to call an instance that is already there, as if it had been started. */
 void bench_daemon_use(struct bench_daemon *d, const char *name);
 
-/* Starts toolringd over the fake backend and waits until it accepts. Says itself what went wrong. */
+/* Starts toolringd and waits until it accepts. Says itself what went wrong. */
 int bench_daemon_start(struct bench_daemon *d, const char *dir,
 		       const struct bench_daemon_options *options);
 /* Stops it, if it was started, and waits for its end. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -48,7 +49,8 @@ static void remove_directory(const char *dir)
 
 	while (d && (entry = readdir(d)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			unlinkat(dirfd(d), entry->d_name, 0);
+			if (unlinkat(dirfd(d), entry->d_name, 0) < 0)
+				unlinkat(dirfd(d), entry->d_name, AT_REMOVEDIR); /* an empty one */
 	if (d)
 		closedir(d);
 	rmdir(dir);

@@ -11,8 +11,6 @@
 
 #include "bench_system.h"
 
-#define N_PROCESSES_MAX 256
-
 pid_t bench_parent(pid_t pid)
 {
 	char path[64];
@@ -33,38 +31,98 @@ pid_t bench_parent(pid_t pid)
 	return (pid_t)parent;
 }
 
-static bool contains(const pid_t *pids, size_t n, pid_t pid)
+struct process {
+	pid_t pid;
+	pid_t parent;
+};
+
+static int compare(const void *a, const void *b)
 {
-	for (size_t i = 0; i < n; i++)
-		if (pids[i] == pid)
+	pid_t x = ((const struct process *)a)->pid;
+	pid_t y = ((const struct process *)b)->pid;
+
+	return (x > y) - (x < y);
+}
+
+/* All processes that we see, sorted; for free(). */
+static int list_processes(struct process **ret_processes, size_t *ret_n)
+{
+	struct process *processes = NULL;
+	size_t n = 0;
+	size_t n_room = 0;
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+
+	if (!proc)
+		return -errno;
+	while ((entry = readdir(proc))) {
+		pid_t pid = (pid_t)atoi(entry->d_name);
+
+		if (pid <= 0)
+			continue;
+		if (n == n_room) {
+			struct process *more;
+
+			n_room = n_room ? 2 * n_room : 256;
+			more = realloc(processes, n_room * sizeof(*processes));
+			if (!more) {
+				free(processes);
+				closedir(proc);
+				return -ENOMEM;
+			}
+			processes = more;
+		}
+		processes[n++] = (struct process){.pid = pid, .parent = bench_parent(pid)};
+	}
+	closedir(proc);
+	if (n > 0)
+		qsort(processes, n, sizeof(*processes), compare);
+	*ret_processes = processes;
+	*ret_n = n;
+	return 0;
+}
+
+static bool is_below(const struct process *processes, size_t n, struct process process, pid_t root)
+{
+	/* A number that was used again meanwhile might close a circle. */
+	for (size_t depth = 0; depth < n; depth++) {
+		const struct process key = {.pid = process.parent};
+		const struct process *parent;
+
+		if (process.pid == root)
 			return true;
+		parent = bsearch(&key, processes, n, sizeof(*processes), compare);
+		if (!parent)
+			return false;
+		process = *parent;
+	}
 	return false;
 }
 
-/* root and all processes below it. */
-static size_t find_processes(pid_t root, pid_t ret_pids[N_PROCESSES_MAX])
+int bench_tree(pid_t root, pid_t **ret_pids, size_t *ret_n)
 {
-	size_t n = 1;
-	size_t n_before;
+	struct process *processes = NULL;
+	pid_t *pids;
+	size_t n = 0;
+	size_t n_pids = 0;
+	int r = list_processes(&processes, &n);
 
-	ret_pids[0] = root;
-	/* A child may be listed before its parent: go over them until nothing is added. */
-	do {
-		DIR *proc = opendir("/proc");
-		struct dirent *entry;
-
-		n_before = n;
-		while (proc && (entry = readdir(proc)) && n < N_PROCESSES_MAX) {
-			pid_t pid = (pid_t)atoi(entry->d_name);
-
-			if (pid > 0 && !contains(ret_pids, n, pid) &&
-			    contains(ret_pids, n, bench_parent(pid)))
-				ret_pids[n++] = pid;
-		}
-		if (proc)
-			closedir(proc);
-	} while (n != n_before);
-	return n;
+	if (r < 0)
+		return r;
+	pids = malloc((n + 1) * sizeof(*pids));
+	for (size_t i = 0; i < n && pids; i++)
+		if (is_below(processes, n, processes[i], root))
+			pids[n_pids++] = processes[i].pid;
+	free(processes);
+	if (!pids)
+		return -ENOMEM;
+	if (n_pids == 0) {
+		free(pids);
+		return -ESRCH;
+	}
+	*ret_pids = pids;
+	*ret_n = n_pids;
+	return 0;
 }
 
 /* Of one thread: the scheduler's own count where there is one, else clock ticks. */
@@ -103,59 +161,99 @@ static int task_cpu_ns(pid_t pid, const char *task, uint64_t *ret_ns)
 	return r;
 }
 
+static uint64_t process_cpu_ns(pid_t pid)
+{
+	uint64_t sum = 0;
+	char path[64];
+	struct dirent *entry;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	tasks = opendir(path);
+	while (tasks && (entry = readdir(tasks))) {
+		uint64_t ns = 0;
+
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    task_cpu_ns(pid, entry->d_name, &ns) == 0)
+			sum += ns;
+	}
+	if (tasks)
+		closedir(tasks);
+	return sum;
+}
+
 int bench_cpu_ns(pid_t root, uint64_t *ret_ns)
 {
-	pid_t pids[N_PROCESSES_MAX];
-	size_t n = find_processes(root, pids);
+	pid_t *pids;
+	size_t n;
 	uint64_t sum = 0;
+	int r = bench_tree(root, &pids, &n);
 
-	for (size_t i = 0; i < n; i++) {
-		char path[64];
-		DIR *tasks;
-		struct dirent *entry;
-
-		snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
-		tasks = opendir(path);
-		if (!tasks && i == 0)
-			return -errno;
-		while (tasks && (entry = readdir(tasks))) {
-			uint64_t ns = 0;
-
-			if (isdigit((unsigned char)entry->d_name[0]) &&
-			    task_cpu_ns(pids[i], entry->d_name, &ns) == 0)
-				sum += ns;
-		}
-		if (tasks)
-			closedir(tasks);
-	}
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		sum += process_cpu_ns(pids[i]);
+	free(pids);
 	*ret_ns = sum;
+	return 0;
+}
+
+/* The sum of some lines of a process's smaps_rollup. */
+static int memory_bytes(pid_t pid, const char *const *names, uint64_t *ret_bytes)
+{
+	uint64_t sum = 0;
+	char path[64];
+	char line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		char name[64];
+		unsigned long long kib;
+
+		if (sscanf(line, "%63s %llu", name, &kib) != 2)
+			continue;
+		for (size_t i = 0; names[i]; i++)
+			if (strcmp(name, names[i]) == 0)
+				sum += kib * 1024;
+	}
+	fclose(file);
+	*ret_bytes = sum;
 	return 0;
 }
 
 int bench_private_bytes(pid_t root, uint64_t *ret_bytes)
 {
-	pid_t pids[N_PROCESSES_MAX];
-	size_t n = find_processes(root, pids);
+	static const char *const names[] = {"Private_Clean:", "Private_Dirty:", NULL};
+	pid_t *pids;
+	size_t n;
 	uint64_t sum = 0;
+	int r = bench_tree(root, &pids, &n);
 
-	for (size_t i = 0; i < n; i++) {
-		char path[64];
-		char line[256];
-		unsigned long long kib;
-		FILE *file;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		uint64_t bytes = 0;
 
-		snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pids[i]);
-		file = fopen(path, "re");
-		if (!file)
-			return -errno;
-		while (fgets(line, sizeof(line), file))
-			if (sscanf(line, "Private_Clean: %llu", &kib) == 1 ||
-			    sscanf(line, "Private_Dirty: %llu", &kib) == 1)
-				sum += kib * 1024;
-		fclose(file);
+		r = memory_bytes(pids[i], names, &bytes);
+		sum += bytes;
 	}
-	*ret_bytes = sum;
-	return 0;
+	free(pids);
+	if (r == 0)
+		*ret_bytes = sum;
+	return r;
+}
+
+uint64_t bench_anonymous_bytes(pid_t pid)
+{
+	static const char *const names[] = {"Anonymous:", "Pss_Shmem:", NULL};
+	uint64_t bytes = 0;
+
+	memory_bytes(pid, names, &bytes);
+	return bytes;
 }
 
 int bench_shared_bytes(uint64_t *ret_bytes)

@@ -31,6 +31,18 @@ void bench_report_add(struct bench_report *report, const struct bench_row *row)
 	report->rows[report->n_rows++] = *row;
 }
 
+bool bench_row_listed(const char *list, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *at = list; at; at = strchr(at, ',')) {
+		at += *at == ',';
+		if (strncmp(at, name, n) == 0 && (at[n] == 0 || at[n] == ','))
+			return true;
+	}
+	return false;
+}
+
 static double ratio_of(const struct bench_row *row)
 {
 	return row->value / row->baseline_value;
@@ -132,13 +144,18 @@ static void print_row(const struct bench_row *row)
 	char ratio[32] = "";
 	char target[64] = "";
 
-	if (row->baseline)
+	char baseline[32] = "";
+
+	if (row->baseline && isfinite(row->baseline_value)) {
 		snprintf(ratio, sizeof(ratio), "%.2f", ratio_of(row));
+		snprintf(baseline, sizeof(baseline), "%s",
+			 value_text(row->baseline_value, row->unit).s);
+	}
 	if (row->target)
 		snprintf(target, sizeof(target), "%s %s", target_signs[row->target], limit.s);
-	printf("%-20s %12s  %-30s %12s %7s  %-12s %s\n", row->name,
-	       value_text(row->value, row->unit).s, row->baseline ? row->baseline : "",
-	       row->baseline ? value_text(row->baseline_value, row->unit).s : "", ratio, target,
+	printf("%-26s %12s  %-30s %12s %7s  %-12s %s\n", row->name,
+	       value_text(row->value, row->unit).s, row->baseline ? row->baseline : "", baseline,
+	       ratio, target,
 	       !row->target  ? ""
 	       : is_met(row) ? "met"
 			     : "MISSED");
@@ -149,7 +166,7 @@ void bench_report_print_table(const struct bench_report *report)
 	struct utsname uts;
 
 	uname(&uts);
-	printf("bench %s on %s, %d cores, Linux %s\n\n%-20s %12s  %-30s %12s %7s  %s\n",
+	printf("bench %s on %s, %d cores, Linux %s\n\n%-26s %12s  %-30s %12s %7s  %s\n",
 	       report->bench, bench_cpu_model().s, bench_n_cores(), uts.release, "row", "value",
 	       "baseline", "its value", "ratio", "target");
 	for (size_t i = 0; i < report->n_rows; i++)

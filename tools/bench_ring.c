@@ -25,21 +25,9 @@ static const struct part parts[] = {
 	{bench_ring_idle, false, {"idle_cpu", "idle_memory", "idle_private"}},
 };
 
-static bool is_listed(const char *list, const char *name)
-{
-	size_t n = strlen(name);
-
-	for (const char *at = list; at; at = strchr(at, ',')) {
-		at += *at == ',';
-		if (strncmp(at, name, n) == 0 && (at[n] == 0 || at[n] == ','))
-			return true;
-	}
-	return false;
-}
-
 static bool is_wanted(const struct bench_ring_options *o, const char *row)
 {
-	return !o->only || is_listed(o->only, row);
+	return !o->only || bench_row_listed(o->only, row);
 }
 
 static bool part_is_wanted(const struct bench_ring_options *o, const struct part *part)

@@ -79,6 +79,11 @@ void bench_pin(int core)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
+void bench_unpin(void)
+{
+	sched_setaffinity(0, sizeof(cpu_set_t), cores_at_start());
+}
+
 void bench_pin_all_but(int core)
 {
 	cpu_set_t set = *cores_at_start();

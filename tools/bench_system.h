@@ -32,16 +32,21 @@ struct bench_cores {
 };
 struct bench_cores bench_cores(void);
 void bench_pin(int core);
+void bench_unpin(void);
 /* All cores that we might run on at the start, but for one (if there is another). */
 void bench_pin_all_but(int core);
 
 /* 0 if there is no such process. */
 pid_t bench_parent(pid_t pid);
+/* A process and all its descendants; for free(). -errno. */
+int bench_tree(pid_t root, pid_t **ret_pids, size_t *ret_n);
 /* CPU time of a process and all its descendants so far, or of ourselves. -errno. */
 int bench_cpu_ns(pid_t root, uint64_t *ret_ns);
 uint64_t bench_own_cpu_ns(void);
 /* Memory that is a process's and its descendants' alone. -errno. */
 int bench_private_bytes(pid_t root, uint64_t *ret_bytes);
+/* What of one process is no file's: anonymous memory, its share of shared memory. 0: it is gone. */
+uint64_t bench_anonymous_bytes(pid_t pid);
 /* Memory shared with toolringd that is mapped here: each object once. -errno. */
 int bench_shared_bytes(uint64_t *ret_bytes);
 

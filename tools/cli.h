@@ -35,6 +35,7 @@ extern const struct command command_bench;
 extern const struct command command_bench_alloc_client;
 extern const struct command command_bench_load;
 extern const struct command command_bench_ring;
+extern const struct command command_bench_slots;
 extern const struct command command_call;
 extern const struct command command_doctor;
 extern const struct command command_exec;
