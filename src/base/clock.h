@@ -29,6 +29,14 @@ static inline uint64_t timeval_ns(struct timeval t)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_usec * NS_PER_US;
 }
 
+static inline struct timeval ns_to_timeval(uint64_t ns)
+{
+	return (struct timeval){
+		.tv_sec = (time_t)(ns / NS_PER_S),
+		.tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US),
+	};
+}
+
 static inline struct timespec ns_to_timespec(uint64_t ns)
 {
 	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S),

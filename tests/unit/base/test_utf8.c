@@ -149,12 +149,86 @@ static void test_show(void **state)
 	shows("ab\xf0\x9f\x98\x80\xf0\x9f\x98\x80", 10, 9, "ab...");
 }
 
+/* Character by character: what utf8_valid() must say, however it goes about it. */
+static bool valid_by_characters(const uint8_t *s, size_t n)
+{
+	while (n) {
+		size_t step = utf8_character(s, n);
+
+		if (!step)
+			return false;
+		s += step;
+		n -= step;
+	}
+	return true;
+}
+
+/* Every sequence of three bytes, and of four with all the bounds there are, one after another. */
+static void test_valid_is_by_characters(void **state)
+{
+	static const uint8_t bounds[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf,
+					 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee,
+					 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff};
+	const uint32_t n_bounds = sizeof(bounds);
+	uint8_t s[4];
+
+	(void)state;
+	for (uint32_t i = 0; i < 1 << 24; i++) {
+		s[0] = (uint8_t)(i >> 16);
+		s[1] = (uint8_t)(i >> 8);
+		s[2] = (uint8_t)i;
+		if (utf8_valid(span_of(s, 3)) != valid_by_characters(s, 3))
+			fail_msg("%02x %02x %02x", s[0], s[1], s[2]);
+	}
+	for (uint32_t i = 0; i < n_bounds * n_bounds * n_bounds * n_bounds; i++) {
+		for (uint32_t k = 0, rest = i; k < 4; k++, rest /= n_bounds)
+			s[k] = bounds[rest % n_bounds];
+		if (utf8_valid(span_of(s, 4)) != valid_by_characters(s, 4))
+			fail_msg("%02x %02x %02x %02x", s[0], s[1], s[2], s[3]);
+	}
+}
+
+/* Large texts of all lengths of characters are read in parts: one wrong byte anywhere is found, and a
+ * character that lies across two parts is none. */
+static void test_valid_large(void **state)
+{
+	static const uint32_t characters[] = {'a', 0xe9, 0x20ac, 0x1f600};
+	static uint8_t s[5000 + 4];
+	uint32_t random = 1;
+
+	(void)state;
+	for (size_t turn = 0; turn < 64; turn++) {
+		size_t n = 0;
+
+		while (n < 4096 + 13 * turn) {
+			random = random * 1664525 + 1013904223;
+			n += encode(characters[turn < 4 ? turn : random >> 30], s + n);
+		}
+		assert_true(utf8_valid(span_of(s, n)));
+		for (size_t less = 1; less < 4; less++)
+			assert_int_equal(utf8_valid(span_of(s, n - less)),
+					 valid_by_characters(s, n - less));
+		for (size_t at = turn; at < n; at += 61) {
+			uint8_t kept = s[at];
+
+			s[at] = (uint8_t)(turn & 1 ? 0xff : 0x80);
+			assert_int_equal(utf8_valid(span_of(s, n)), valid_by_characters(s, n));
+			s[at] = kept;
+		}
+	}
+	for (size_t i = 0; i < sizeof(s); i++)
+		s[i] = 0x80;
+	assert_false(utf8_valid(span_of(s, sizeof(s))));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_code_point),
 		cmocka_unit_test(test_every_sequence),
 		cmocka_unit_test(test_valid),
+		cmocka_unit_test(test_valid_is_by_characters),
+		cmocka_unit_test(test_valid_large),
 		cmocka_unit_test(test_show),
 	};
 
