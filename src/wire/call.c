@@ -45,7 +45,8 @@ struct rule {
 };
 
 #define ARTIFACT_FIELDS                                                                            \
-	"trajectory_id, path and options", FIELD_TRAJECTORY_ID | FIELD_PATH | FIELD_OTHER,         \
+	"trajectory_id, path, timeout_s and options",                                              \
+		FIELD_TRAJECTORY_ID | FIELD_PATH | FIELD_TIMEOUT_S | FIELD_OTHER,                  \
 		FIELD_TRAJECTORY_ID | FIELD_PATH
 
 /* Kinds without an entry in allowed_text carry no such payload. */

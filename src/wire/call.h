@@ -10,7 +10,7 @@
  *   RESET                       {trajectory_id}
  *   RELEASE                     {trajectory_id, reset_workspace?}
  *   STATUS                      {} or nothing
- *   ARTIFACT_*                  {trajectory_id, path, ...}
+ *   ARTIFACT_*                  {trajectory_id, path, timeout_s?, ...}
  *
  * A key that is not known is refused, by name, but for ARTIFACT_*, whose further members are kept
  * for the backend, and inside arguments, which are the tool's.

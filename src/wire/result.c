@@ -68,7 +68,7 @@ int wire_result_encode(struct buf *b, const struct wire_result *result)
 	assert((unsigned)result->verdict < TR_N_VERDICTS);
 	r = wire_reserve(b, RESULT_OVERHEAD + result->output.n + result->error.n +
 				    result->uniq_id.n + result->metadata.n + result->slot_id.n +
-				    result->more.n);
+				    result->more.n + result->body.n);
 	if (r < 0)
 		return r;
 	wire_writer_init_reserved(&p, b);
@@ -97,6 +97,7 @@ int wire_result_encode(struct buf *b, const struct wire_result *result)
 		wire_write_span(&p, result->slot_id);
 	}
 	wire_write_packed(b, result->more);
+	wire_write_packed(b, result->body);
 	return 0;
 }
 

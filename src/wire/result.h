@@ -28,6 +28,7 @@ struct wire_result {
 	/* Further pairs, packed key value key value ..., as they stand (encoding only). */
 	struct span more;
 	uint32_t n_more;
+	struct span body; /* bytes that end the last of these pairs, where they lie elsewhere */
 };
 
 /* Appends the result. -ENOMEM, -E2BIG. Allocates nothing once the buffer has grown. */

@@ -93,6 +93,11 @@ static void artifact(enum tr_kind kind)
 	o = witness(&u, call.options.data, call.options.n);
 	assert_int_equal(member(&o, "content")->via.bin.size, 2);
 	msgpack_unpacked_destroy(&u);
+	assert_false(call.timeout_given);
+	passes(kind, "m3 ss ss sd", "trajectory_id", "t", "path", "p", "timeout_s", 2.5);
+	assert_true(call.timeout_given && call.timeout_s == 2.5);
+	refused(kind, "timeout_s must be a number of seconds", "m3 ss ss ss", "trajectory_id", "t",
+		"path", "p", "timeout_s", "soon");
 
 	refused(kind, "path is missing", "m1 ss", "trajectory_id", "t");
 	refused(kind, "trajectory_id is missing", "m1 ss", "path", "p");

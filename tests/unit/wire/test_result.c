@@ -96,6 +96,28 @@ static void test_encode(void **state)
 	msgpack_unpacked_destroy(&u);
 }
 
+/* Content that lies elsewhere ends the last of the further pairs. */
+static void test_encode_body(void **state)
+{
+	struct wire_result result = {
+		.verdict = TR_OK,
+		.more = span_of("\xa1x\x05\xa1y\xc4\x03", 7),
+		.n_more = 2,
+		.body = span_string("abc"),
+	};
+	msgpack_unpacked u;
+	msgpack_object o;
+
+	(void)state;
+	buf_clear(&out);
+	assert_int_equal(wire_result_encode(&out, &result), 0);
+	o = witness(&u, out.data, out.n);
+	assert_int_equal(member(&o, "x")->via.u64, 5);
+	assert_int_equal(member(&o, "y")->via.bin.size, 3);
+	assert_memory_equal(member(&o, "y")->via.bin.ptr, "abc", 3);
+	msgpack_unpacked_destroy(&u);
+}
+
 /* What is empty is sent as "" and {}, and slot_id not at all. */
 static void test_encode_empty(void **state)
 {
@@ -376,12 +398,12 @@ static void test_bounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_encode),      cmocka_unit_test(test_encode_empty),
-		cmocka_unit_test(test_verdicts),    cmocka_unit_test(test_there_and_back),
-		cmocka_unit_test(test_buffer),      cmocka_unit_test(test_reserve),
-		cmocka_unit_test(test_tolerant),    cmocka_unit_test(test_binary_and_nil),
-		cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_encode),         cmocka_unit_test(test_encode_body),
+		cmocka_unit_test(test_encode_empty),   cmocka_unit_test(test_verdicts),
+		cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_buffer),
+		cmocka_unit_test(test_reserve),        cmocka_unit_test(test_tolerant),
+		cmocka_unit_test(test_binary_and_nil), cmocka_unit_test(test_wrong_types),
+		cmocka_unit_test(test_malformed),      cmocka_unit_test(test_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
