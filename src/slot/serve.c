@@ -127,6 +127,15 @@ static void serve_one(struct slot *s, const struct slot_request *request,
 		else
 			run_start(s, request, parts);
 		break;
+	case SLOT_SHELL:
+	case SLOT_TERMINAL:
+	case SLOT_ARTIFACT_READ:
+	case SLOT_ARTIFACT_LIST:
+	case SLOT_ARTIFACT_ARCHIVE:
+	case SLOT_ARTIFACT_WRITE:
+	case SLOT_ARTIFACT_UNPACK:
+		serve_error(s, request, TR_UNAVAILABLE, "this slot does not do that");
+		break;
 	case SLOT_READ_FILE:
 	case SLOT_WRITE_FILE:
 		serve_file(s, request, parts);
@@ -142,6 +151,8 @@ static void serve_one(struct slot *s, const struct slot_request *request,
 		break;
 	case SLOT_ABORT:
 		serve_abort(s, request);
+		break;
+	case SLOT_N_OPS:
 		break;
 	}
 }

@@ -12,12 +12,9 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
-#include "base/utf8.h"
+#include "wire/slot_sound.h"
 
 #define N_PARTS_MAX    8
-#define N_KILLED_MAX   (1 << 22) /* the kernel has no larger pid */
-#define FLAGS_REQUEST  (SLOT_IN_FILE | SLOT_KEEP)
-#define FLAGS_REPLY    (SLOT_IN_FILE | SLOT_TIMED_OUT | SLOT_STUCK | SLOT_ROOM_LOST | SLOT_NOT_STARTED)
 #define SEALS_REQUIRED (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 _Static_assert(SLOT_N_REQUEST_PARTS <= N_PARTS_MAX, "parts of a request");
@@ -135,6 +132,22 @@ int slot_reply_send(int socket, struct slot_reply *header,
 			  &header->flags, flags);
 }
 
+int slot_reply_send_file(int socket, struct slot_reply *header, int file, int flags)
+{
+	struct iovec io = {.iov_base = header, .iov_len = sizeof(*header)};
+	struct stat st;
+
+	if (fcntl(file, F_ADD_SEALS, SEALS_REQUIRED | F_SEAL_SEAL) < 0 || fstat(file, &st) < 0)
+		return -errno;
+	if (st.st_size > (off_t)SLOT_FILE_MAX)
+		return -EMSGSIZE;
+	header->magic = SLOT_MAGIC;
+	header->flags |= SLOT_IN_FILE;
+	memset(header->n, 0, sizeof(header->n));
+	header->n[SLOT_OUTPUT] = (uint64_t)st.st_size;
+	return send_message(socket, &io, 1, file, flags);
+}
+
 /* ---- receiving --------------------------------------------------------------------------------- */
 
 /* The one descriptor, or -1 if there is none. -EBADMSG: several; all are closed then. */
@@ -250,39 +263,6 @@ static int find_parts(struct span rest, int fd, bool in_file, const uint64_t *n,
 	return 0;
 }
 
-static bool op_is_known(uint32_t op)
-{
-	return op >= SLOT_BASH && op <= SLOT_ABORT;
-}
-
-static bool request_is_sound(const struct slot_request *q)
-{
-	return q->magic == SLOT_MAGIC && op_is_known(q->op) &&
-	       !(q->flags & ~(uint32_t)FLAGS_REQUEST);
-}
-
-static bool strings_are_ended(struct span strings)
-{
-	return strings.n == 0 || strings.data[strings.n - 1] == 0;
-}
-
-static bool reply_is_sound(const struct slot_reply *p)
-{
-	return p->magic == SLOT_MAGIC && op_is_known(p->op) &&
-	       !(p->flags & ~(uint32_t)FLAGS_REPLY) && p->verdict < TR_N_VERDICTS &&
-	       p->exit_code >= -1 && p->exit_code <= 255 && p->signal >= 0 && p->signal <= 64 &&
-	       p->n_killed <= N_KILLED_MAX && p->n_left <= N_KILLED_MAX &&
-	       (p->n_left == 0 || (p->flags & SLOT_STUCK)) && p->had_zygote <= 2 &&
-	       p->ended_ns >= p->started_ns && p->n[SLOT_ERROR] <= SLOT_TEXT_MAX &&
-	       p->n[SLOT_FILE] <= SLOT_TEXT_MAX && (p->op == SLOT_EXEC || p->n[SLOT_STDERR] == 0);
-}
-
-static bool reply_texts_are_sound(const struct slot_reply *p, const struct span *parts)
-{
-	return utf8_valid(parts[SLOT_ERROR]) && utf8_valid(parts[SLOT_FILE]) &&
-	       (p->op == SLOT_EXEC || utf8_valid(parts[SLOT_OUTPUT]));
-}
-
 int slot_request_receive(int socket, void *buffer, struct slot_request *ret_header,
 			 struct span parts[SLOT_N_REQUEST_PARTS], struct slot_message *m, int flags)
 {
@@ -295,14 +275,14 @@ int slot_request_receive(int socket, void *buffer, struct slot_request *ret_head
 	if (n <= 0)
 		return (int)n;
 	memcpy(&header, buffer, sizeof(header));
-	if (!request_is_sound(&header))
+	if (!slot_request_is_sound(&header))
 		return -EBADMSG;
 	rest = span_of((const uint8_t *)buffer + sizeof(header), (size_t)n - sizeof(header));
 	r = find_parts(rest, fd, header.flags & SLOT_IN_FILE, header.n, SLOT_N_REQUEST_PARTS, parts,
 		       m);
 	if (r < 0)
 		return r;
-	if (!strings_are_ended(parts[SLOT_ARGV]) || !strings_are_ended(parts[SLOT_ENV])) {
+	if (!slot_request_parts_are_sound(parts)) {
 		slot_message_done(m);
 		return -EBADMSG;
 	}
@@ -322,14 +302,14 @@ int slot_reply_receive(int socket, void *buffer, struct slot_reply *ret_header,
 	if (n <= 0)
 		return (int)n;
 	memcpy(&header, buffer, sizeof(header));
-	if (!reply_is_sound(&header))
+	if (!slot_reply_is_sound(&header))
 		return -EBADMSG;
 	rest = span_of((const uint8_t *)buffer + sizeof(header), (size_t)n - sizeof(header));
 	r = find_parts(rest, fd, header.flags & SLOT_IN_FILE, header.n, SLOT_N_REPLY_PARTS, parts,
 		       m);
 	if (r < 0)
 		return r;
-	if (!reply_texts_are_sound(&header, parts)) {
+	if (!slot_reply_parts_are_sound(&header, parts)) {
 		slot_message_done(m);
 		return -EBADMSG;
 	}

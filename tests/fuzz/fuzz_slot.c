@@ -44,6 +44,42 @@ static size_t seed(uint8_t *data, size_t size, uint8_t kind, const void *header,
 	return N_HEAD + n_header + n_parts;
 }
 
+/* A terminal and artifacts, each asked and answered. */
+static size_t seed_of_new_ops(unsigned number, uint8_t *data, size_t size)
+{
+	static const struct slot_request requests[] = {
+		{.op = SLOT_TERMINAL,
+		 .action = SLOT_TERMINAL_RESIZE,
+		 .n_columns = 80,
+		 .n_rows = 24},
+		{.op = SLOT_ARTIFACT_READ, .flags = SLOT_SHA256, .encoding = SLOT_BASE64},
+		{.op = SLOT_ARTIFACT_ARCHIVE, .format = SLOT_TAR_ZST, .encoding = SLOT_BYTES},
+		{.op = SLOT_SHELL, .idle_ns = 5},
+	};
+	static const struct slot_reply replies[] = {
+		{.op = SLOT_TERMINAL, .n_columns = 80, .n_rows = 24, .cursor_row = 3},
+		{.op = SLOT_ARTIFACT_READ, .flags = SLOT_TRUNCATED, .file_size = 9},
+		{.op = SLOT_ARTIFACT_LIST, .n_entries = 2},
+		{.op = SLOT_SHELL, .flags = SLOT_SHELL_STARTED, .shell_lost = SLOT_SHELL_KILLED},
+	};
+	struct slot_request request = requests[number >> 1];
+	struct slot_reply reply = replies[number >> 1];
+	struct slot_entry entry = {.size = 4, .n_path = 1};
+	char parts[2 * (sizeof(entry) + 1)];
+
+	for (size_t i = 0; i < 2; i++) {
+		memcpy(parts + i * sizeof(parts) / 2, &entry, sizeof(entry));
+		parts[(i + 1) * sizeof(parts) / 2 - 1] = 'a';
+	}
+	request.magic = reply.magic = SLOT_MAGIC;
+	if (number & 1) {
+		reply.n[SLOT_OUTPUT] = sizeof(parts);
+		return seed(data, size, INPUT_REPLY, &reply, sizeof(reply), parts, sizeof(parts));
+	}
+	request.n[SLOT_PATH] = 1;
+	return seed(data, size, 0, &request, sizeof(request), "a", 1);
+}
+
 size_t fuzz_seed(unsigned number, uint8_t *data, size_t size)
 {
 	static const char asked[] = "ls\0-l\0/tmpA=1";
@@ -66,14 +102,17 @@ size_t fuzz_seed(unsigned number, uint8_t *data, size_t size)
 		.n = {[SLOT_OUTPUT] = 6, [SLOT_FILE] = 12},
 	};
 
-	if (number >= 8)
+	if (number >= 16)
 		return 0;
+	if (number >= 8)
+		return seed_of_new_ops(number - 8, data, size);
 	if (number & 2) {
 		request.flags |= SLOT_IN_FILE;
 		reply.flags |= SLOT_IN_FILE;
 	}
 	if (number & 4) {
 		request.op = SLOT_WRITE_FILE;
+		request.flags &= ~(uint32_t)SLOT_KEEP;
 		reply.op = SLOT_EXEC;
 		reply.flags |= SLOT_STUCK | SLOT_TIMED_OUT;
 		reply.verdict = TR_TIMEOUT;
@@ -129,11 +168,45 @@ static int receive_request(int socket, void *buffer, struct slot_message *m)
 
 	if (r == 1) {
 		check_parts(m, buffer, parts, SLOT_N_REQUEST_PARTS);
-		FUZZ_CHECK(header.op >= SLOT_BASH && header.op <= SLOT_ABORT);
+		FUZZ_CHECK(header.op >= SLOT_BASH && header.op < SLOT_N_OPS);
+		FUZZ_CHECK(header.op == SLOT_TERMINAL || header.action == 0);
+		FUZZ_CHECK(header.n_columns <= SLOT_COLUMNS_MAX && header.n_rows <= SLOT_ROWS_MAX);
+		FUZZ_CHECK(header.format < SLOT_N_FORMATS && header.encoding < SLOT_N_ENCODINGS);
 		FUZZ_CHECK(!parts[SLOT_ARGV].n || !parts[SLOT_ARGV].data[parts[SLOT_ARGV].n - 1]);
 		FUZZ_CHECK(!parts[SLOT_ENV].n || !parts[SLOT_ENV].data[parts[SLOT_ENV].n - 1]);
 	}
 	return r;
+}
+
+/* They are entries to the last byte. */
+static void check_entries(struct span row)
+{
+	struct slot_entry entry;
+	struct span path;
+	size_t n = row.n;
+	int r;
+
+	while ((r = slot_entry_next(&row, &entry, &path)) == 1) {
+		FUZZ_CHECK(utf8_valid(path) && path.n && entry.is_dir <= 1);
+		n -= sizeof(entry) + path.n;
+	}
+	FUZZ_CHECK(r == 0 && n == 0);
+}
+
+/* What passes as an answer is in the encoding that was asked for, and within its caps. */
+static void check_answers(const struct slot_reply *reply, const struct span *parts)
+{
+	for (uint32_t encoding = 0; encoding < SLOT_N_ENCODINGS; encoding++) {
+		struct slot_request q = {.op = reply->op,
+					 .stdout_max = reply->size,
+					 .n_entries_max = reply->n_entries,
+					 .encoding = encoding};
+
+		if (!slot_reply_answers(reply, parts, &q) || reply->op != SLOT_ARTIFACT_READ)
+			continue;
+		FUZZ_CHECK(encoding == SLOT_BYTES || utf8_valid(parts[SLOT_OUTPUT]));
+		FUZZ_CHECK(encoding != SLOT_BYTES || parts[SLOT_OUTPUT].n <= reply->size);
+	}
 }
 
 static int receive_reply(int socket, void *buffer, struct slot_message *m)
@@ -148,7 +221,16 @@ static int receive_reply(int socket, void *buffer, struct slot_message *m)
 		FUZZ_CHECK(header.exit_code >= -1 && header.exit_code <= 255);
 		FUZZ_CHECK(header.n_left == 0 || (header.flags & SLOT_STUCK));
 		FUZZ_CHECK(utf8_valid(parts[SLOT_ERROR]) && utf8_valid(parts[SLOT_FILE]));
-		FUZZ_CHECK(header.op == SLOT_EXEC || utf8_valid(parts[SLOT_OUTPUT]));
+		FUZZ_CHECK(header.shell_end < SLOT_SHELL_N_ENDS &&
+			   header.shell_lost < SLOT_SHELL_N_ENDS);
+		FUZZ_CHECK(header.n_columns <= SLOT_COLUMNS_MAX && header.n_rows <= SLOT_ROWS_MAX);
+		if (header.op == SLOT_ARTIFACT_LIST)
+			check_entries(parts[SLOT_OUTPUT]);
+		else
+			FUZZ_CHECK(header.op == SLOT_EXEC || header.op == SLOT_ARTIFACT_READ ||
+				   header.op == SLOT_ARTIFACT_ARCHIVE ||
+				   utf8_valid(parts[SLOT_OUTPUT]));
+		check_answers(&header, parts);
 	}
 	return r;
 }

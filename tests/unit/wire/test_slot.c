@@ -209,6 +209,30 @@ static void test_large(void **state)
 	free(bytes);
 }
 
+/* An output that stands in a file already is sent as it is, and cannot change any more; not while somebody
+ * may write to it. */
+static void test_file_of_ones_own(void **state)
+{
+	struct world *w = *state;
+	struct slot_reply reply = {.op = SLOT_ARTIFACT_ARCHIVE, .verdict = TR_OK};
+	int fd = memfd_create("output", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	void *map;
+
+	assert_int_equal(write(fd, "content", 7), 7);
+	map = mmap(NULL, 7, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	assert_int_equal(slot_reply_send_file(w->a, &reply, fd, 0), -EBUSY);
+	assert_int_equal(receive_reply(w), -EAGAIN);
+	munmap(map, 7);
+	assert_int_equal(slot_reply_send_file(w->a, &reply, fd, 0), 0);
+	assert_int_equal(write(fd, "more", 4), -1);
+	assert_int_equal(receive_reply(w), 1);
+	assert_true(span_is(w->got[SLOT_OUTPUT], "content"));
+	assert_int_equal(w->got[SLOT_ERROR].n, 0);
+	slot_message_done(&w->m);
+	close(fd);
+}
+
 /* A socket that is full says so, and one whose other side is gone, before or after it spoke. */
 static void test_full_and_gone(void **state)
 {
@@ -289,9 +313,9 @@ static void test_numbers(void **state)
 	check_header(w, &sound, 1);
 	CHECK_FIELD(magic, SLOT_MAGIC + 1, -EBADMSG);
 	CHECK_FIELD(op, 0, -EBADMSG);
-	CHECK_FIELD(op, SLOT_ABORT, 1);
-	CHECK_FIELD(op, SLOT_ABORT + 1, -EBADMSG);
-	CHECK_FIELD(flags, SLOT_TIMED_OUT | SLOT_ROOM_LOST | SLOT_NOT_STARTED, 1);
+	CHECK_FIELD(op, SLOT_ARTIFACT_UNPACK, 1);
+	CHECK_FIELD(op, SLOT_N_OPS, -EBADMSG);
+	CHECK_FIELD(op, UINT32_MAX, -EBADMSG);
 	CHECK_FIELD(flags, SLOT_KEEP, -EBADMSG);
 	CHECK_FIELD(flags, UINT32_C(1) << 31, -EBADMSG);
 	CHECK_FIELD(verdict, TR_UNKNOWN, 1);
@@ -500,7 +524,7 @@ static void test_requests(void **state)
 		assert_int_equal(slot_request_send(w->a, &request, parts, 0), 0);
 		assert_int_equal(receive_request(w), -EBADMSG);
 		request.flags = 0;
-		request.op = SLOT_ABORT + 1;
+		request.op = SLOT_N_OPS;
 		assert_int_equal(slot_request_send(w->a, &request, parts, 0), 0);
 		assert_int_equal(receive_request(w), -EBADMSG);
 		request.op = SLOT_EXEC;
@@ -512,11 +536,13 @@ static void test_requests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_request_small),   TEST(test_reply_small),    TEST(test_inline_or_file),
-		TEST(test_large),           TEST(test_full_and_gone),  TEST(test_numbers),
-		TEST(test_sizes),           TEST(test_texts),          TEST(test_lengths),
-		TEST(test_number_of_files), TEST(test_seals_and_size), TEST(test_kinds_of_files),
-		TEST(test_requests),
+		TEST(test_request_small),  TEST(test_reply_small),
+		TEST(test_inline_or_file), TEST(test_large),
+		TEST(test_full_and_gone),  TEST(test_numbers),
+		TEST(test_sizes),          TEST(test_texts),
+		TEST(test_lengths),        TEST(test_number_of_files),
+		TEST(test_seals_and_size), TEST(test_kinds_of_files),
+		TEST(test_requests),       TEST(test_file_of_ones_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
