@@ -245,14 +245,14 @@ static int open_file(const struct workspace *w, const char *path, bool for_writi
 	return fd_steal(&fd);
 }
 
-static int make_folders(const struct workspace *w, const char *path)
+/* Those above path, and, if whole, path itself. */
+static int make_folders(const struct workspace *w, const char *path, bool whole)
 {
 	_cleanup_(cleanup_close) int last = -1;
-	const char *slash;
 
-	for (; (slash = strchr(path, '/')); path = slash + 1) {
+	for (; strchr(path, '/') || (whole && *path); path += *path == '/') {
 		int in = last < 0 ? w->fd : last;
-		size_t n = (size_t)(slash - path);
+		size_t n = strcspn(path, "/");
 		char name[NAME_MAX + 1];
 		int fd;
 
@@ -267,36 +267,133 @@ static int make_folders(const struct workspace *w, const char *path)
 			return fd;
 		fd_close(&last);
 		last = fd;
+		path += n;
 	}
 	return 0;
 }
 
-int workspace_open(const struct workspace *w, struct span path, bool for_writing,
-		   struct workspace_file *ret)
+static int open_folder(const struct workspace *w, const char *path, struct stat *ret_st)
 {
-	bool follow = false;
+	_cleanup_(cleanup_close) int fd =
+		open_beneath(w->fd, path, O_RDONLY | O_DIRECTORY | O_NOCTTY, 0);
+	struct stat st;
 	int r;
 
+	/* What the kernel says of a symlink at the end, too. */
+	if (fd == -ENOTDIR) {
+		r = what_is_it(w, path);
+		return r == -ELOOP ? r : -ENOTDIR;
+	}
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret_st = st;
+	return fd_steal(&fd);
+}
+
+static int look(const struct workspace *w, const char *path, struct stat *ret_st)
+{
+	_cleanup_(cleanup_close) int fd = open_beneath(w->fd, path, O_PATH, 0);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
+	*ret_st = st;
+	return 0;
+}
+
+/* ---- both together ----------------------------------------------------------------------------- */
+
+enum want {
+	WANT_FILE,
+	WANT_NEW_FILE, /* or one that is there, for writing */
+	WANT_FOLDER,
+	WANT_NEW_FOLDER,
+	WANT_LOOK
+};
+
+static int get(const struct workspace *w, enum want want, struct workspace_file *ret)
+{
+	switch (want) {
+	case WANT_FILE:
+	case WANT_NEW_FILE:
+		return open_file(w, ret->path, want == WANT_NEW_FILE, &ret->st);
+	case WANT_FOLDER:
+	case WANT_NEW_FOLDER:
+		return open_folder(w, ret->path, &ret->st);
+	case WANT_LOOK:
+		break;
+	}
+	return look(w, ret->path, &ret->st);
+}
+
+static int check_path(struct span path)
+{
 	if (path.n >= PATH_MAX)
 		return -ENAMETOOLONG;
-	if (path.n && memchr(path.data, 0, path.n))
-		return -EINVAL;
+	return path.n && memchr(path.data, 0, path.n) ? -EINVAL : 0;
+}
+
+static int find(const struct workspace *w, struct span path, enum want want,
+		struct workspace_file *ret)
+{
+	bool make = want == WANT_NEW_FILE || want == WANT_NEW_FOLDER;
+	bool follow = false;
+	int r = check_path(path);
+
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < N_TRIES; i++) {
 		r = resolve(w, path, follow, ret->path);
 		if (r == 0)
-			r = open_file(w, ret->path, for_writing, &ret->st);
+			r = get(w, want, ret);
 		else if (r == HAS_LINKS)
 			r = -ELOOP;
 		else if (r != -EAGAIN)
 			return r;
-		if (r == -ENOENT && for_writing) {
-			r = make_folders(w, ret->path);
+		if (r == -ENOENT && make) {
+			r = make_folders(w, ret->path, want == WANT_NEW_FOLDER);
 			if (r == 0)
 				r = -EAGAIN;
 		}
 		if (r != -ELOOP && r != -EAGAIN)
 			return r;
 		follow = follow || r == -ELOOP;
+	}
+	return r;
+}
+
+int workspace_open(const struct workspace *w, struct span path, bool for_writing,
+		   struct workspace_file *ret)
+{
+	return find(w, path, for_writing ? WANT_NEW_FILE : WANT_FILE, ret);
+}
+
+int workspace_open_folder(const struct workspace *w, struct span path, bool make,
+			  struct workspace_file *ret)
+{
+	return find(w, path, make ? WANT_NEW_FOLDER : WANT_FOLDER, ret);
+}
+
+int workspace_look(const struct workspace *w, struct span path, struct workspace_file *ret)
+{
+	return find(w, path, WANT_LOOK, ret);
+}
+
+int workspace_resolve(const struct workspace *w, struct span path, char ret_path[PATH_MAX])
+{
+	int r = check_path(path);
+
+	for (unsigned i = 0; r == 0 && i < N_TRIES; i++) {
+		r = resolve(w, path, true, ret_path);
+		if (r != -EAGAIN)
+			break;
+		r = i + 1 < N_TRIES ? 0 : r;
 	}
 	return r;
 }

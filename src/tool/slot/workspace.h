@@ -39,4 +39,14 @@ struct workspace_file {
 int workspace_open(const struct workspace *w, struct span path, bool for_writing,
 		   struct workspace_file *ret);
 
+/* Opens a folder for reading; make: makes it if need be. -ENOTDIR: is none. Else as above. */
+int workspace_open_folder(const struct workspace *w, struct span path, bool make,
+			  struct workspace_file *ret);
+
+/* What lies at path, whichever it is, symlinks followed. 0 or as above. */
+int workspace_look(const struct workspace *w, struct span path, struct workspace_file *ret);
+
+/* Where path leads to as things are, though there may be nothing. 0 or as above. */
+int workspace_resolve(const struct workspace *w, struct span path, char ret_path[PATH_MAX]);
+
 #endif

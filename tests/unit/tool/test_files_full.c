@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * write_file where space and files have run out: it says so, and what was there before still is. In
- * a mount namespace of its own, on a small file system in memory.
+ * write_file, artifacts written and archives unpacked where space and files have run out: they say so,
+ * and what was there before a file was to be written still is. In a mount namespace of its own, on a
+ * small file system in memory.
  */
-#include "files_case.h"
+#include "artifact_case.h"
 
 #include <sched.h>
 #include <sys/mount.h>
@@ -74,6 +75,48 @@ static void test_inodes(void **state)
 	check_write(s, "h", "other", "/workspace/h", 5);
 }
 
+static void test_write_artifact(void **state)
+{
+	struct scene *s = *state;
+	struct artifact_options o = options_of(2 * N_BYTES, 10);
+	char *most = filled(N_BYTES), *more = filled(N_BYTES + 1);
+
+	assert_int_equal(
+		checked(artifact_write(&s->w, span_string("f"), span_of("was", 3), &o, &result)),
+		TR_OK);
+	checked(artifact_write(&s->w, span_string("f"), span_of(more, N_BYTES + 1), &o, &result));
+	check_error(TR_LIMIT, "No space left on device: f");
+	check_content(s, "f", "was");
+	assert_int_equal(checked(artifact_write(&s->w, span_string("f"), span_of(most, N_BYTES), &o,
+						&result)),
+			 TR_OK);
+	free(most);
+	free(more);
+}
+
+/* What came before is there, and nothing of the one that did not fit. */
+static void test_unpack(void **state)
+{
+	struct scene *s = *state;
+	char *half = filled(N_BYTES / 2), *more = filled(N_BYTES / 2 + 1);
+	const struct member members[] = {{"a", AE_IFREG, half, 0}, {"b", AE_IFREG, more, 0}};
+	const struct member many[] = {
+		{"a", AE_IFREG, "1", 0}, {"d/e/b", AE_IFREG, "2", 0}, {"l", AE_IFLNK, "a", 0},
+		{"c", AE_IFREG, "3", 0}, {"e", AE_IFREG, "3", 0},
+	};
+
+	unpack_members(s, ".", members, 2);
+	check_error(TR_LIMIT, "No space left on device: b (entries unpacked before: 1)");
+	check_content(s, "b", NULL);
+	check_write(s, "f", "there is room", "/workspace/f", 13);
+	assert_int_equal(unlinkat(s->w.fd, "f", 0), 0);
+	unpack_members(s, ".", many, 5);
+	check_error(TR_LIMIT, "No space left on device: c (entries unpacked before: 3)");
+	check_content(s, "l", "1");
+	free(half);
+	free(more);
+}
+
 static bool write_proc(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -106,6 +149,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_bytes, full_open, full_close),
 		cmocka_unit_test_setup_teardown(test_inodes, full_open, full_close),
+		cmocka_unit_test_setup_teardown(test_write_artifact, full_open, full_close),
+		cmocka_unit_test_setup_teardown(test_unpack, full_open, full_close),
 	};
 	const char *must = getenv("TOOLRING_MUST_WORK");
 
