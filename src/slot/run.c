@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -25,15 +24,8 @@
 #include "slot/slot.h"
 #include "slot/zygote.h"
 
-#define READ_BYTES      65536
-#define READ_BYTES_TURN (4 << 20) /* of one stream before we look at the clock again */
-/* From so many bytes on a stream gets a larger pipe. */
-#define LARGE_BYTES      (256 << 10)
-#define LARGE_PIPE_BYTES (1 << 20)
-#define CAPTURE_MAX      (UINT64_C(80) << 20)
-#define COMMAND_MAX      (UINT64_C(80) << 20)
-/* Four bytes are enough for any character. */
-#define BYTES_PER_CHARACTER 4
+#define SHORT_TEXT_MAX 65536
+#define COMMAND_MAX    (UINT64_C(80) << 20)
 
 void run_init(struct slot *s)
 {
@@ -41,8 +33,8 @@ void run_init(struct slot *s)
 	buf_init(&s->run.err.bytes, CAPTURE_MAX);
 	buf_init(&s->run.command, COMMAND_MAX);
 	buf_init(&s->output, CAPTURE_MAX);
-	buf_init(&s->error, READ_BYTES);
-	buf_init(&s->resolved, READ_BYTES);
+	buf_init(&s->error, SHORT_TEXT_MAX);
+	buf_init(&s->resolved, SHORT_TEXT_MAX);
 	room_init(&s->call_room, false);
 	room_init(&s->shell_room, true);
 }
@@ -55,88 +47,6 @@ void run_deinit(struct slot *s)
 	buf_deinit(&s->output);
 	buf_deinit(&s->error);
 	buf_deinit(&s->resolved);
-}
-
-/* ---- output --------------------------------------------------------------------------------------- */
-
-/*
- * How many more bytes are worth keeping. Of text so many characters are wanted, and one more, which
- * shows that it goes on: each is at least a byte, and each byte that continues none is one.
- */
-static size_t capture_room(const struct capture *c)
-{
-	uint64_t room = c->n_max - c->bytes.n;
-
-	if (c->n_characters_max && c->n_characters_max + 1 - c->n_characters < room)
-		room = c->n_characters_max + 1 - c->n_characters;
-	return room < READ_BYTES ? (size_t)room : READ_BYTES;
-}
-
-static void capture_count(struct capture *c, size_t n)
-{
-	const uint8_t *new = c->bytes.data + c->bytes.n;
-
-	for (size_t i = 0; c->n_characters_max && i < n; i++)
-		c->n_characters += (new[i] & 0xc0) != 0x80;
-	c->bytes.n += n;
-}
-
-/* Reads what there is, up to about n_turn_max bytes. Closes at the end. */
-static void capture_read(struct slot *s, struct capture *c, int *fd, size_t n_turn_max)
-{
-	size_t n_turn = 0;
-
-	while (*fd >= 0 && n_turn < n_turn_max) {
-		size_t want = capture_room(c);
-		bool keeps = want && buf_reserve(&c->bytes, want) == 0;
-		ssize_t n;
-
-		if (keeps)
-			n = read(*fd, c->bytes.data + c->bytes.n, want);
-		else
-			n = splice(*fd, NULL, s->null, NULL, READ_BYTES_TURN, SPLICE_F_NONBLOCK);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n <= 0) {
-			fd_close(fd);
-			return;
-		}
-		if (keeps)
-			capture_count(c, (size_t)n);
-		c->n_total += (uint64_t)n;
-		n_turn += (size_t)n;
-		/* Who writes a lot is woken for a lot. */
-		if (c->n_total >= LARGE_BYTES && !c->is_large) {
-			c->is_large = true;
-			fcntl(*fd, F_SETPIPE_SZ, LARGE_PIPE_BYTES);
-		}
-	}
-}
-
-/*
- * What is in the pipe now, and no more: who is kept, or was handed the pipe by somebody, may go on
- * writing, or hold it open.
- */
-static void capture_rest(struct slot *s, struct capture *c, int *fd)
-{
-	int n = 0;
-
-	if (*fd >= 0 && ioctl(*fd, FIONREAD, &n) == 0 && n > 0)
-		capture_read(s, c, fd, (size_t)n);
-}
-
-static void capture_begin(struct capture *c, uint64_t n_max, bool is_text)
-{
-	uint64_t n_bytes = is_text ? n_max * BYTES_PER_CHARACTER : n_max;
-
-	buf_clear(&c->bytes);
-	c->n_total = 0;
-	c->n_characters = 0;
-	c->is_large = false;
-	c->n_characters_max = is_text ? n_max : 0;
-	c->n_max = n_bytes < CAPTURE_MAX - READ_BYTES ? n_bytes : CAPTURE_MAX - READ_BYTES;
 }
 
 /* ---- starting ------------------------------------------------------------------------------------- */
@@ -288,8 +198,8 @@ static int get_child(struct slot *s, struct room *room, bool by_shell, struct sp
 	return r;
 }
 
-static void not_started(struct slot *s, const struct slot_request *request, const char *step,
-			int error)
+void run_not_started(struct slot *s, const struct slot_request *request, const char *step,
+		     int error)
 {
 	static char text[256];
 	const char *why = strerrordesc_np(error);
@@ -319,6 +229,27 @@ void run_settle_ahead(struct slot *s)
 		zygote_fork_end(&s->call_room, ZYGOTE_SHELL, &s->call_room.ahead);
 }
 
+void run_begin(struct slot *s, const struct slot_request *request, struct room *room, bool is_text)
+{
+	struct run *run = &s->run;
+
+	run->is_active = true;
+	run->request = *request;
+	run->room = room;
+	run->n_sent = 0;
+	run->has_ended = run->timed_out = run->cancelled = false;
+	run->room_is_lost = run->room_died = false;
+	run->usage = (struct rusage){0};
+	capture_begin(&run->out, request->stdout_max, is_text);
+	capture_begin(&run->err, request->stderr_max, is_text);
+	if (room->account) {
+		room->account->memory_peak_bytes = 0;
+		run->account = *room->account;
+	}
+	run->started_ns = now_ns();
+	run->deadline_ns = run->started_ns + request->timeout_ns;
+}
+
 void run_start(struct slot *s, const struct slot_request *request,
 	       const struct span parts[SLOT_N_REQUEST_PARTS])
 {
@@ -340,21 +271,10 @@ void run_start(struct slot *s, const struct slot_request *request,
 		r = get_child(s, room, by_shell, parts[SLOT_STDIN], &step);
 	}
 	if (r < 0) {
-		not_started(s, request, step, -r);
+		run_not_started(s, request, step, -r);
 		return;
 	}
-	run->is_active = true;
-	run->request = *request;
-	run->room = room;
-	run->n_sent = 0;
-	run->has_ended = run->timed_out = run->cancelled = false;
-	run->room_is_lost = run->room_died = false;
-	capture_begin(&run->out, request->stdout_max, request->op == SLOT_BASH);
-	capture_begin(&run->err, request->stderr_max, request->op == SLOT_BASH);
-	room->account->memory_peak_bytes = 0;
-	run->account = *room->account;
-	run->started_ns = now_ns();
-	run->deadline_ns = run->started_ns + request->timeout_ns;
+	run_begin(s, request, room, request->op == SLOT_BASH);
 	send_command(run);
 }
 
@@ -422,18 +342,26 @@ static void finish(struct slot *s)
 		fork_ahead(run->room);
 }
 
-static struct timespec time_left(uint64_t deadline_ns)
+struct timespec run_time_left(const struct run *run)
 {
 	uint64_t now = now_ns();
 
-	return ns_to_timespec(deadline_ns > now ? deadline_ns - now : 0);
+	return ns_to_timespec(run->deadline_ns > now ? run->deadline_ns - now : 0);
 }
+
+void run_check_time(struct run *run)
+{
+	if (!run->has_ended && !run->cancelled)
+		run->timed_out = now_ns() >= run->deadline_ns;
+}
+
+#define N_FDS 4
 
 void run_step(struct slot *s)
 {
 	struct run *run = &s->run;
-	struct timespec timeout = time_left(run->deadline_ns);
-	struct pollfd fds[] = {
+	struct timespec timeout = run_time_left(run);
+	struct pollfd fds[N_FDS] = {
 		{.fd = s->control, .events = POLLIN},
 		{.fd = run->child.out, .events = POLLIN},
 		{.fd = run->child.err, .events = POLLIN},
@@ -442,19 +370,19 @@ void run_step(struct slot *s)
 	sigset_t none;
 
 	sigemptyset(&none);
-	if (ppoll(fds, sizeof(fds) / sizeof(*fds), &timeout, &none) < 0)
-		fds[0].revents = fds[1].revents = fds[2].revents = fds[3].revents = 0;
+	if (ppoll(fds, N_FDS, &timeout, &none) < 0)
+		for (size_t i = 0; i < N_FDS; i++)
+			fds[i].revents = 0;
 	init_reap(s, WNOHANG);
 	if (fds[1].revents)
-		capture_read(s, &run->out, &run->child.out, READ_BYTES_TURN);
+		capture_read(s, &run->out, &run->child.out, CAPTURE_TURN_BYTES);
 	if (fds[2].revents)
-		capture_read(s, &run->err, &run->child.err, READ_BYTES_TURN);
+		capture_read(s, &run->err, &run->child.err, CAPTURE_TURN_BYTES);
 	if (fds[3].revents)
 		send_command(run);
 	if (fds[0].revents)
 		serve_while_running(s);
-	if (!run->has_ended && !run->cancelled && now_ns() >= run->deadline_ns)
-		run->timed_out = true;
+	run_check_time(run);
 	if (run->has_ended || run->timed_out || run->cancelled)
 		finish(s);
 }

@@ -168,6 +168,21 @@ void serve_reply(struct slot *s, struct slot_reply *reply,
 void serve_error(struct slot *s, const struct slot_request *request, enum tr_verdict verdict,
 		 const char *error);
 
+/* ---- capture.c ------------------------------------------------------------------------------------ */
+
+#define CAPTURE_MAX        (UINT64_C(80) << 20)
+#define CAPTURE_TURN_BYTES (4 << 20) /* of one stream before we look at the clock again */
+
+/* n_max: bytes to keep; characters, if it is text. */
+void capture_begin(struct capture *c, uint64_t n_max, bool is_text);
+/* Reads what there is, up to about n_turn_max bytes. Closes at the end. */
+void capture_read(struct slot *s, struct capture *c, int *fd, size_t n_turn_max);
+/*
+ * What is in the pipe now, and no more: who is kept, or was handed the pipe by somebody, may go on
+ * writing, or hold it open.
+ */
+void capture_rest(struct slot *s, struct capture *c, int *fd);
+
 /* ---- run.c ---------------------------------------------------------------------------------------- */
 
 void run_init(struct slot *s);
@@ -175,6 +190,15 @@ void run_init(struct slot *s);
 void run_deinit(struct slot *s);
 /* The child that was asked for ahead is there now. */
 void run_settle_ahead(struct slot *s);
+/* Answers that it could not be started. */
+void run_not_started(struct slot *s, const struct slot_request *request, const char *step,
+		     int error);
+/* It begins now; its request is settled. */
+void run_begin(struct slot *s, const struct slot_request *request, struct room *room, bool is_text);
+/* Until it has run too long ... */
+struct timespec run_time_left(const struct run *run);
+/* ... and whether that is so now. */
+void run_check_time(struct run *run);
 /* Starts a BASH or EXEC; what cannot be started is answered at once. */
 void run_start(struct slot *s, const struct slot_request *request,
 	       const struct span parts[SLOT_N_REQUEST_PARTS]);
