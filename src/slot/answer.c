@@ -77,7 +77,7 @@ static void set_end(struct slot *s, struct slot_reply *reply, struct span *ret_e
 	}
 	if (run->timed_out) {
 		reply->verdict = TR_TIMEOUT;
-		reply->flags |= SLOT_TIMED_OUT;
+		reply->flags |= SLOT_TIMED_OUT | (run->is_idle ? SLOT_IDLE : 0);
 		return;
 	}
 	reply->exit_code =

@@ -237,7 +237,7 @@ void run_begin(struct slot *s, const struct slot_request *request, struct room *
 	run->request = *request;
 	run->room = room;
 	run->n_sent = 0;
-	run->has_ended = run->timed_out = run->cancelled = false;
+	run->has_ended = run->timed_out = run->is_idle = run->cancelled = false;
 	run->room_is_lost = run->room_died = false;
 	run->usage = (struct rusage){0};
 	capture_begin(&run->out, request->stdout_max, is_text);
@@ -246,7 +246,7 @@ void run_begin(struct slot *s, const struct slot_request *request, struct room *
 		room->account->memory_peak_bytes = 0;
 		run->account = *room->account;
 	}
-	run->started_ns = now_ns();
+	run->started_ns = run->heard_ns = now_ns();
 	run->deadline_ns = run->started_ns + request->timeout_ns;
 }
 
@@ -342,17 +342,28 @@ static void finish(struct slot *s)
 		fork_ahead(run->room);
 }
 
+static uint64_t idle_deadline(const struct run *run)
+{
+	return run->request.idle_ns ? run->heard_ns + run->request.idle_ns : UINT64_MAX;
+}
+
 struct timespec run_time_left(const struct run *run)
 {
+	uint64_t idle = idle_deadline(run);
+	uint64_t until = idle < run->deadline_ns ? idle : run->deadline_ns;
 	uint64_t now = now_ns();
 
-	return ns_to_timespec(run->deadline_ns > now ? run->deadline_ns - now : 0);
+	return ns_to_timespec(until > now ? until - now : 0);
 }
 
 void run_check_time(struct run *run)
 {
-	if (!run->has_ended && !run->cancelled)
-		run->timed_out = now_ns() >= run->deadline_ns;
+	uint64_t now = now_ns();
+
+	if (run->has_ended || run->cancelled)
+		return;
+	run->is_idle = now < run->deadline_ns && now >= idle_deadline(run);
+	run->timed_out = run->is_idle || now >= run->deadline_ns;
 }
 
 #define N_FDS 4
@@ -374,6 +385,8 @@ void run_step(struct slot *s)
 		for (size_t i = 0; i < N_FDS; i++)
 			fds[i].revents = 0;
 	init_reap(s, WNOHANG);
+	if (fds[1].revents || fds[2].revents)
+		run->heard_ns = now_ns();
 	if (fds[1].revents)
 		capture_read(s, &run->out, &run->child.out, CAPTURE_TURN_BYTES);
 	if (fds[2].revents)

@@ -121,9 +121,11 @@ struct run {
 	uint64_t deadline_ns;
 	bool has_ended; /* the child was reaped */
 	bool timed_out;
+	bool is_idle; /* with timed_out: it wrote nothing for too long */
 	bool cancelled;
 	bool room_is_lost;   /* it was ended with what was kept there */
 	bool room_died;      /* by itself, under the run */
+	uint64_t heard_ns;   /* when it last wrote something */
 	int status;          /* as of waitpid() */
 	uint32_t had_zygote; /* as struct slot_reply's */
 	struct rusage usage;
@@ -195,7 +197,7 @@ void run_not_started(struct slot *s, const struct slot_request *request, const c
 		     int error);
 /* It begins now; its request is settled. */
 void run_begin(struct slot *s, const struct slot_request *request, struct room *room, bool is_text);
-/* Until it has run too long ... */
+/* Until it has run too long, or written nothing for too long ... */
 struct timespec run_time_left(const struct run *run);
 /* ... and whether that is so now. */
 void run_check_time(struct run *run);
