@@ -133,6 +133,25 @@ static int set_text(struct slot *s, struct span *ret_output)
 	return r;
 }
 
+static void answer_command(struct slot *s, struct slot_reply *reply,
+			   struct span parts[SLOT_N_REPLY_PARTS])
+{
+	struct run *run = &s->run;
+
+	if (reply->op == SLOT_BASH) {
+		if (set_text(s, &parts[SLOT_OUTPUT]) < 0) {
+			reply->verdict = TR_UNAVAILABLE;
+			parts[SLOT_ERROR] = span_string("the slot is out of memory");
+		}
+	} else {
+		parts[SLOT_OUTPUT] = span_of(run->out.bytes.data, run->out.bytes.n);
+		parts[SLOT_STDERR] = span_of(run->err.bytes.data, run->err.bytes.n);
+		set_not_started(run, reply, &parts[SLOT_ERROR]);
+	}
+	serve_reply(s, reply, parts);
+	buf_trim(&s->output, SLOT_BYTES_KEPT);
+}
+
 void answer_run(struct slot *s, uint32_t n_killed, uint32_t n_left)
 {
 	struct run *run = &s->run;
@@ -152,25 +171,18 @@ void answer_run(struct slot *s, uint32_t n_killed, uint32_t n_left)
 	};
 	bool oom, pids;
 
-	if (run->room_is_lost || (run->request.flags & SLOT_KEEP && s->shell_was_lost)) {
+	if (run->room_is_lost ||
+	    (run->request.flags & (SLOT_KEEP | SLOT_ANYWHERE) && s->shell_was_lost)) {
 		reply.flags |= SLOT_ROOM_LOST;
 		s->shell_was_lost = false;
 	}
 
 	set_end(s, &reply, &parts[SLOT_ERROR]);
 	set_costs(run, &reply);
-	if (run->request.op == SLOT_BASH) {
-		if (set_text(s, &parts[SLOT_OUTPUT]) < 0) {
-			reply.verdict = TR_UNAVAILABLE;
-			parts[SLOT_ERROR] = span_string("the slot is out of memory");
-		}
-	} else {
-		parts[SLOT_OUTPUT] = span_of(run->out.bytes.data, run->out.bytes.n);
-		parts[SLOT_STDERR] = span_of(run->err.bytes.data, run->err.bytes.n);
-		set_not_started(run, &reply, &parts[SLOT_ERROR]);
-	}
-	serve_reply(s, &reply, parts);
-	buf_trim(&s->output, SLOT_BYTES_KEPT);
+	if (job_is(&run->request))
+		job_answer(s, &reply, parts[SLOT_ERROR]);
+	else
+		answer_command(s, &reply, parts);
 	/* What happened in a run that is not blamed for it is not laid at the next one's door. */
 	if (reply.verdict != TR_FAILED && reply.verdict != TR_OOM && reply.verdict != TR_LIMIT)
 		answer_look_at_events(s, &oom, &pids);

@@ -6,8 +6,9 @@
  *      \---deadline, CANCEL, ABORT--kill--/
  *
  * A kept one (exec with keep) leaves the rest of its room alone if it ends by itself, and takes the
- * whole room with it if not. What it writes is read as it comes; past the cap it is dropped, so that
- * no writer ever waits for us.
+ * whole room with it if not. A job in the shell room (ANYWHERE, job.c) always leaves the rest alone: it
+ * is our own code, which starts nothing. What a command writes is read as it comes; past the cap it is
+ * dropped, so that no writer ever waits for us.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,7 @@ void run_init(struct slot *s)
 	buf_init(&s->output, CAPTURE_MAX);
 	buf_init(&s->error, SHORT_TEXT_MAX);
 	buf_init(&s->resolved, SHORT_TEXT_MAX);
+	s->run.output = -1;
 	room_init(&s->call_room, false);
 	room_init(&s->shell_room, true);
 }
@@ -211,6 +213,8 @@ void run_not_started(struct slot *s, const struct slot_request *request, const c
 	if (error == EAGAIN) {
 		verdict = TR_LIMIT;
 		why = "the limit of processes is reached";
+	} else if (error == ENOSPC) {
+		verdict = TR_LIMIT;
 	} else if (oom) {
 		verdict = TR_OOM;
 		why = "the slot is out of memory";
@@ -250,32 +254,46 @@ void run_begin(struct slot *s, const struct slot_request *request, struct room *
 	run->deadline_ns = run->started_ns + request->timeout_ns;
 }
 
+/* What lives there beside this run stays. */
+static bool leaves_room(const struct slot_request *request)
+{
+	return request->flags & (SLOT_KEEP | SLOT_ANYWHERE);
+}
+
 void run_start(struct slot *s, const struct slot_request *request,
 	       const struct span parts[SLOT_N_REQUEST_PARTS])
 {
 	struct run *run = &s->run;
-	struct room *room = request->flags & SLOT_KEEP ? &s->shell_room : &s->call_room;
+	struct room *room = leaves_room(request) ? &s->shell_room : &s->call_room;
 	bool by_shell = is_by_shell(s, request);
 	const char *step = "the command";
 	int r;
 
 	run_settle_ahead(s);
 	init_reap(s, WNOHANG);
-	r = by_shell ? write_shell(s, parts[SLOT_COMMAND]) : write_exec(s, parts);
+	if (job_is(request))
+		r = job_prepare(run);
+	else
+		r = by_shell ? write_shell(s, parts[SLOT_COMMAND]) : write_exec(s, parts);
 	if (r == 0)
 		r = get_child(s, room, by_shell, parts[SLOT_STDIN], &step);
-	/* What is kept may have used up what the slot has: it goes before a call cannot run. */
-	if (r < 0 && r != -EAGAIN && s->shell_room.pid) {
+	/* What is kept may have used up what the slot has: it goes before a call cannot run, but for one
+	 * that is to look at it. */
+	if (r < 0 && r != -EAGAIN && s->shell_room.pid && !(request->flags & SLOT_ANYWHERE)) {
 		room_drop(s, &s->shell_room);
 		s->shell_was_lost = true;
 		r = get_child(s, room, by_shell, parts[SLOT_STDIN], &step);
 	}
 	if (r < 0) {
+		fd_close(&run->output);
 		run_not_started(s, request, step, -r);
 		return;
 	}
 	run_begin(s, request, room, request->op == SLOT_BASH);
-	send_command(run);
+	if (job_is(request))
+		job_order(run, parts[SLOT_PATH]);
+	else
+		send_command(run);
 }
 
 /* ---- running -------------------------------------------------------------------------------------- */
@@ -303,12 +321,17 @@ static void clear_room(struct slot *s, uint32_t *ret_n_killed, uint32_t *ret_n_l
 		s->shell_was_lost |= run->room->is_shell;
 		room_drop(s, run->room);
 	}
-	if (!(run->request.flags & SLOT_KEEP)) {
+	if (!leaves_room(&run->request)) {
 		*ret_n_left = room_clear(s, run->room, ret_n_killed);
 		return;
 	}
 	if (run->has_ended)
 		return;
+	if (job_is(&run->request)) {
+		*ret_n_killed = 1;
+		*ret_n_left = job_kill(s);
+		return;
+	}
 	n = run->room->pid ? room_count(run->room) : 0;
 	*ret_n_killed = n > 0 ? (uint32_t)n : 0;
 	room_drop(s, run->room);
@@ -334,8 +357,9 @@ static void finish(struct slot *s)
 	child_close(&run->child);
 	buf_trim(&run->out.bytes, SLOT_BYTES_KEPT);
 	buf_trim(&run->err.bytes, SLOT_BYTES_KEPT);
+	fd_close(&run->output);
 	run->is_active = false;
-	if (run->request.flags & SLOT_KEEP || n_left || !run->room->pid)
+	if (leaves_room(&run->request) || n_left || !run->room->pid)
 		return;
 	room_tidy(s, run->room);
 	if (run->had_zygote)

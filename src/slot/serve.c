@@ -14,13 +14,9 @@
 
 #define AHEAD_MS 2000
 
-void serve_reply(struct slot *s, struct slot_reply *reply,
-		 const struct span parts[SLOT_N_REPLY_PARTS])
+/* r: how the sending of a reply went. */
+static void settle(struct slot *s, struct slot_reply *reply, int r)
 {
-	int r;
-
-	reply->magic = SLOT_MAGIC;
-	r = slot_reply_send(s->control, reply, parts, 0);
 	if (r == 0 || r == -EPIPE || r == -ECONNRESET)
 		return;
 	/* Without memory for the whole answer, one in few words. */
@@ -37,7 +33,18 @@ void serve_reply(struct slot *s, struct slot_reply *reply,
 		s->ends = true;
 }
 
-static struct slot_reply reply_to(const struct slot_request *request)
+void serve_reply(struct slot *s, struct slot_reply *reply,
+		 const struct span parts[SLOT_N_REPLY_PARTS])
+{
+	settle(s, reply, slot_reply_send(s->control, reply, parts, 0));
+}
+
+void serve_reply_file(struct slot *s, struct slot_reply *reply, int file)
+{
+	settle(s, reply, slot_reply_send_file(s->control, reply, file, 0));
+}
+
+struct slot_reply serve_reply_to(const struct slot_request *request)
 {
 	return (struct slot_reply){
 		.id = request->id,
@@ -51,7 +58,7 @@ static struct slot_reply reply_to(const struct slot_request *request)
 void serve_error(struct slot *s, const struct slot_request *request, enum tr_verdict verdict,
 		 const char *error)
 {
-	struct slot_reply reply = reply_to(request);
+	struct slot_reply reply = serve_reply_to(request);
 	struct span parts[SLOT_N_REPLY_PARTS] = {[SLOT_ERROR] = span_string(error)};
 
 	reply.verdict = verdict;
@@ -62,7 +69,7 @@ void serve_error(struct slot *s, const struct slot_request *request, enum tr_ver
 static void serve_file(struct slot *s, const struct slot_request *request,
 		       const struct span parts[SLOT_N_REQUEST_PARTS])
 {
-	struct slot_reply reply = reply_to(request);
+	struct slot_reply reply = serve_reply_to(request);
 	struct span answer[SLOT_N_REPLY_PARTS] = {0};
 	struct file_result result = {.verdict = TR_UNAVAILABLE};
 	struct file_texts texts = {
@@ -119,22 +126,31 @@ static void warm(struct slot *s)
 static void serve_one(struct slot *s, const struct slot_request *request,
 		      const struct span parts[SLOT_N_REQUEST_PARTS])
 {
+	bool is_call =
+		request->op != SLOT_CANCEL && request->op != SLOT_WARM && request->op != SLOT_ABORT;
+
+	if (is_call && s->run.is_active) {
+		serve_error(s, request, TR_UNAVAILABLE, "the slot is busy");
+		return;
+	}
 	switch ((enum slot_op)request->op) {
 	case SLOT_BASH:
 	case SLOT_EXEC:
-		if (s->run.is_active)
-			serve_error(s, request, TR_UNAVAILABLE, "the slot is busy");
+	case SLOT_ARTIFACT_LIST:
+	case SLOT_ARTIFACT_ARCHIVE:
+	case SLOT_ARTIFACT_UNPACK:
+		run_start(s, request, parts);
+		break;
+	case SLOT_ARTIFACT_READ:
+	case SLOT_ARTIFACT_WRITE:
+		if (job_is_short(s, request, parts))
+			job_serve(s, request, parts);
 		else
 			run_start(s, request, parts);
 		break;
 	case SLOT_SHELL:
 	case SLOT_TERMINAL:
-	case SLOT_ARTIFACT_READ:
-	case SLOT_ARTIFACT_LIST:
-	case SLOT_ARTIFACT_ARCHIVE:
-	case SLOT_ARTIFACT_WRITE:
-	case SLOT_ARTIFACT_UNPACK:
-		serve_error(s, request, TR_UNAVAILABLE, "this slot does not do that");
+		serve_error(s, request, TR_UNAVAILABLE, "this slot has no shell that lives on");
 		break;
 	case SLOT_READ_FILE:
 	case SLOT_WRITE_FILE:

@@ -115,6 +115,7 @@ struct run {
 	struct room *room;
 	struct child child;
 	struct capture out, err;
+	int output;         /* ARTIFACT_*: a file of memory, which the job writes to; -1 */
 	struct buf command; /* what is not sent to the child yet: from n_sent on */
 	size_t n_sent;
 	uint64_t started_ns;
@@ -166,6 +167,10 @@ void serve(struct slot *s);
 void serve_while_running(struct slot *s);
 void serve_reply(struct slot *s, struct slot_reply *reply,
 		 const struct span parts[SLOT_N_REPLY_PARTS]);
+/* Where the output stands in a file of memory, which is not empty; no other parts. */
+void serve_reply_file(struct slot *s, struct slot_reply *reply, int file);
+/* The beginnings of an answer. */
+struct slot_reply serve_reply_to(const struct slot_request *request);
 /* An answer of a verdict and words alone. */
 void serve_error(struct slot *s, const struct slot_request *request, enum tr_verdict verdict,
 		 const char *error);
@@ -208,6 +213,25 @@ void run_start(struct slot *s, const struct slot_request *request,
 void run_step(struct slot *s);
 /* A child of ours has ended; is it the run's? */
 void run_reaped(struct slot *s, pid_t pid, int status, const struct rusage *usage);
+
+/* ---- job.c: artifacts -------------------------------------------------------------------------------- */
+
+/* In a child of the plain zygote: does what comes by its command's socket, and leaves. */
+_Noreturn void job_main(int command);
+bool job_is(const struct slot_request *request);
+/* Whether it is short work for the init itself. */
+bool job_is_short(const struct slot *s, const struct slot_request *request,
+		  const struct span parts[SLOT_N_REQUEST_PARTS]);
+/* Does that, and answers. */
+void job_serve(struct slot *s, const struct slot_request *request,
+	       const struct span parts[SLOT_N_REQUEST_PARTS]);
+/* Makes what a job writes to; -errno. run_start() starts its child, which is then told what to do. */
+int job_prepare(struct run *run);
+void job_order(struct run *run, struct span path);
+/* Kills it, and waits until it is gone, or a second has passed. Returns how many are left. */
+uint32_t job_kill(struct slot *s);
+/* Answers for one that is over. error: what is known to have ended it. */
+void job_answer(struct slot *s, struct slot_reply *reply, struct span error);
 
 /* ---- answer.c ------------------------------------------------------------------------------------- */
 
@@ -269,6 +293,8 @@ void child_close(struct child *c);
 
 /* The plan's environment under what a call gives; for free(), or NULL. */
 char **spawner_env(const struct plan *p, char **given, size_t n_given);
+/* Where memory runs out this process goes before others. Whoever is in its room might look into it. */
+void spawner_offer_to_oom(void);
 /* The plain zygote's whole life. */
 _Noreturn void spawner_main(const struct plan *plan);
 

@@ -36,7 +36,7 @@ static int deny_siblings(void)
  * Where memory runs out, a guest goes before the slot's init, which may hold much of its output. The
  * file is ours only once we may be looked into, as what we are to exec may anyway.
  */
-static void offer_to_oom(void)
+void spawner_offer_to_oom(void)
 {
 	_cleanup_(cleanup_close) int fd = -1;
 
@@ -160,9 +160,11 @@ _Noreturn static void be_child(const struct plan *p, const int fds[ZYGOTE_N_FDS]
 	syscall(SYS_close_range, ZYGOTE_FD, ZYGOTE_FD, CLOSE_RANGE_CLOEXEC);
 	if (plan_has(p, PLAN_SECCOMP) && deny_siblings() < 0)
 		_exit(ZYGOTE_EXIT_CANNOT);
-	offer_to_oom();
 	if (!receive_all(command, &c, sizeof(c)))
 		_exit(0);
+	if (c.magic == ZYGOTE_MAGIC && c.n_args == ZYGOTE_JOB)
+		job_main(command);
+	spawner_offer_to_oom();
 	is_shell = c.n_args & ZYGOTE_SHELL_ARGS;
 	c.n_args &= ~ZYGOTE_SHELL_ARGS;
 	if (c.magic != ZYGOTE_MAGIC || c.n_bytes > N_BYTES_MAX || c.n_args > N_STRINGS_MAX ||
