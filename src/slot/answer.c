@@ -80,6 +80,12 @@ static void set_end(struct slot *s, struct slot_reply *reply, struct span *ret_e
 		reply->flags |= SLOT_TIMED_OUT | (run->is_idle ? SLOT_IDLE : 0);
 		return;
 	}
+	if (run->shell_end == SLOT_SHELL_LIED) {
+		reply->verdict = TR_FAILED;
+		*ret_error = span_string("the shell was ended: what came as the command's end was "
+					 "not its own report");
+		return;
+	}
 	reply->exit_code =
 		WIFEXITED(run->status) ? WEXITSTATUS(run->status) : 128 + WTERMSIG(run->status);
 	reply->signal = WIFSIGNALED(run->status) ? WTERMSIG(run->status) : 0;
@@ -138,7 +144,7 @@ static void answer_command(struct slot *s, struct slot_reply *reply,
 {
 	struct run *run = &s->run;
 
-	if (reply->op == SLOT_BASH) {
+	if (reply->op == SLOT_BASH || reply->op == SLOT_SHELL) {
 		if (set_text(s, &parts[SLOT_OUTPUT]) < 0) {
 			reply->verdict = TR_UNAVAILABLE;
 			parts[SLOT_ERROR] = span_string("the slot is out of memory");
@@ -179,6 +185,11 @@ void answer_run(struct slot *s, uint32_t n_killed, uint32_t n_left)
 
 	set_end(s, &reply, &parts[SLOT_ERROR]);
 	set_costs(run, &reply);
+	if (run->request.op == SLOT_SHELL) {
+		reply.flags |= run->shell_was_started ? SLOT_SHELL_STARTED : 0;
+		reply.shell_lost = run->shell_lost;
+		reply.shell_end = run->shell_end;
+	}
 	if (job_is(&run->request))
 		job_answer(s, &reply, parts[SLOT_ERROR]);
 	else

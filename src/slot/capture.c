@@ -41,6 +41,7 @@ static void capture_count(struct capture *c, size_t n)
 /* Reads what there is, up to about n_turn_max bytes. Closes at the end. */
 void capture_read(struct slot *s, struct capture *c, int *fd, size_t n_turn_max)
 {
+	static uint8_t scratch[READ_BYTES]; /* not every kernel splices from a terminal */
 	size_t n_turn = 0;
 
 	while (*fd >= 0 && n_turn < n_turn_max) {
@@ -50,6 +51,8 @@ void capture_read(struct slot *s, struct capture *c, int *fd, size_t n_turn_max)
 
 		if (keeps)
 			n = read(*fd, c->bytes.data + c->bytes.n, want);
+		else if (*fd == s->shell.master)
+			n = read(*fd, scratch, sizeof(scratch));
 		else
 			n = splice(*fd, NULL, s->null, NULL, CAPTURE_TURN_BYTES, SPLICE_F_NONBLOCK);
 		if (n < 0 && errno == EINTR)

@@ -127,6 +127,7 @@ void init_reap(struct slot *s, int flags)
 
 	while ((pid = wait4(-1, &status, flags | __WALL, &usage)) > 0) {
 		run_reaped(s, pid, status, &usage);
+		shell_reaped(s, pid, status);
 		room_reaped(s, pid);
 		flags |= WNOHANG;
 	}

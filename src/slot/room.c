@@ -319,6 +319,8 @@ void room_drop(struct slot *s, struct room *room)
 	while (room->pid)
 		init_reap(s, 0);
 	forget(room);
+	if (room->is_shell && s->shell.socket >= 0)
+		shell_forget(s, SLOT_SHELL_ROOM_LOST);
 }
 
 void room_reaped(struct slot *s, pid_t pid)
@@ -332,6 +334,8 @@ void room_reaped(struct slot *s, pid_t pid)
 			s->shell_was_lost |= room->is_shell && !room->is_dropped;
 			room->pid = 0;
 			forget(room);
+			if (room->is_shell && s->shell.socket >= 0)
+				shell_forget(s, SLOT_SHELL_ROOM_LOST);
 		}
 		if (room->ahead.pid == pid)
 			child_close(&room->ahead);

@@ -39,6 +39,7 @@ void run_init(struct slot *s)
 	s->run.output = -1;
 	room_init(&s->call_room, false);
 	room_init(&s->shell_room, true);
+	shell_init(&s->shell);
 }
 
 void run_deinit(struct slot *s)
@@ -242,7 +243,10 @@ void run_begin(struct slot *s, const struct slot_request *request, struct room *
 	run->room = room;
 	run->n_sent = 0;
 	run->has_ended = run->timed_out = run->is_idle = run->cancelled = false;
-	run->room_is_lost = run->room_died = false;
+	run->room_is_lost = run->room_died = run->is_parking = run->is_hung_up = false;
+	run->shell_was_started = false;
+	run->shell_lost = run->shell_end = SLOT_SHELL_LIVES;
+	run->killed_ns = 0;
 	run->usage = (struct rusage){0};
 	capture_begin(&run->out, request->stdout_max, is_text);
 	capture_begin(&run->err, request->stderr_max, is_text);
@@ -390,7 +394,7 @@ void run_check_time(struct run *run)
 	run->timed_out = run->is_idle || now >= run->deadline_ns;
 }
 
-#define N_FDS 4
+#define N_FDS 5
 
 void run_step(struct slot *s)
 {
@@ -401,6 +405,7 @@ void run_step(struct slot *s)
 		{.fd = run->child.out, .events = POLLIN},
 		{.fd = run->child.err, .events = POLLIN},
 		{.fd = run->n_sent < run->command.n ? run->child.command : -1, .events = POLLOUT},
+		{.fd = shell_drain_fd(s), .events = POLLIN},
 	};
 	sigset_t none;
 
@@ -411,6 +416,8 @@ void run_step(struct slot *s)
 	init_reap(s, WNOHANG);
 	if (fds[1].revents || fds[2].revents)
 		run->heard_ns = now_ns();
+	if (fds[4].revents && shell_drain_fd(s) >= 0)
+		shell_drain(s);
 	if (fds[1].revents)
 		capture_read(s, &run->out, &run->child.out, CAPTURE_TURN_BYTES);
 	if (fds[2].revents)

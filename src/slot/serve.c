@@ -149,8 +149,10 @@ static void serve_one(struct slot *s, const struct slot_request *request,
 			run_start(s, request, parts);
 		break;
 	case SLOT_SHELL:
+		shell_run_start(s, request, parts);
+		break;
 	case SLOT_TERMINAL:
-		serve_error(s, request, TR_UNAVAILABLE, "this slot has no shell that lives on");
+		terminal_run_start(s, request, parts);
 		break;
 	case SLOT_READ_FILE:
 	case SLOT_WRITE_FILE:
@@ -196,13 +198,27 @@ void serve_while_running(struct slot *s)
 		s->run.cancelled = true;
 }
 
-/* A child that was made ahead costs memory: a slot that rests has none. */
+/*
+ * Until the next request. A child that was made ahead costs memory: a slot that rests has none. What
+ * the shell's background jobs write is read, or they would be stopped by it.
+ */
 static void rest(struct slot *s)
 {
-	struct pollfd fds = {.fd = s->control, .events = POLLIN};
+	struct pollfd fds[] = {
+		{.fd = s->control, .events = POLLIN},
+		{.fd = shell_drain_fd(s), .events = POLLIN},
+	};
 	bool is_ahead = s->call_room.ahead.pid || s->call_room.ahead.is_asked;
+	int r;
 
-	if (!is_ahead || poll(&fds, 1, AHEAD_MS) != 0)
+	if (!is_ahead && fds[1].fd < 0)
+		return;
+	do {
+		r = poll(fds, 2, is_ahead ? AHEAD_MS : -1);
+		if (r > 0 && fds[1].revents)
+			shell_drain(s);
+	} while (r > 0 && !fds[0].revents);
+	if (r != 0)
 		return;
 	run_settle_ahead(s);
 	child_discard(&s->call_room.ahead);
@@ -211,7 +227,11 @@ static void rest(struct slot *s)
 void serve(struct slot *s)
 {
 	while (!s->ends) {
-		if (s->run.is_active) {
+		if (s->run.is_active && s->run.request.op == SLOT_SHELL) {
+			shell_run_step(s);
+		} else if (s->run.is_active && s->run.request.op == SLOT_TERMINAL) {
+			terminal_run_step(s);
+		} else if (s->run.is_active) {
 			run_step(s);
 		} else {
 			rest(s);

@@ -13,11 +13,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <termios.h>
 
 #include "backend/local/carry_out.h"
 #include "backend/local/plan.h"
 #include "base/buf.h"
 #include "tool/slot/files.h"
+#include "slot/screen.h"
+#include "slot/shell.h"
 #include "wire/slot.h"
 
 #define SLOT_TEMPLATE   "/template" /* in the maker's root: what slots copy */
@@ -44,6 +47,7 @@ static inline struct slot_report report_of(int r, const char *step)
 enum zygote_kind {
 	ZYGOTE_SHELL, /* the shell, loaded and initialised; only a bash can be that */
 	ZYGOTE_PLAIN, /* ourselves; its children exec */
+	ZYGOTE_SCREEN, /* no zygote, but started and ended like one: the terminal's screen (screen.h) */
 	ZYGOTE_N_KINDS
 };
 
@@ -97,6 +101,49 @@ struct room {
 	struct child ahead; /* of the shell's zygote, made before it is needed */
 };
 
+/* ---- the stateful shell (shell.h) ------------------------------------------------------------------ */
+
+struct shell {
+	pid_t pid;  /* 0: there is none, or it was reaped */
+	int socket; /* to it; -1: there is none */
+	int master; /* of its pseudo-terminal; non-blocking */
+	int slave;  /* held open, so that the master never hangs up */
+	uint8_t nonces[SHELL_N_ORDERS][SHELL_NONCE_BYTES]; /* of the last order of each kind ... */
+	uint32_t open;            /* ... and a bit for each that is not answered yet */
+	uint32_t asked;           /* the kind of the last one; 0: it was answered */
+	bool is_attached;         /* the screen reads the master, else we do */
+	bool is_silent;           /* what we read is not for the screen */
+	enum slot_shell_end lost; /* how the last one ended, until the next one is started */
+	uint16_t n_columns, n_rows;
+	struct termios modes; /* its terminal's, as each command finds them */
+	bool is_reaped;
+	int status;       /* as of waitpid(), when it was reaped */
+	bool exits;       /* it has said so: it is not about to be replaced */
+	uint64_t user_ns; /* as last reported */
+	uint64_t system_ns;
+};
+
+/* ---- the screen of its terminal, and a call to it (terminal_run.c) ---------------------------------- */
+
+struct screen_link {
+	uint64_t serial;  /* of the last request */
+	bool has_master;  /* it was sent the descriptor */
+	bool is_attached; /* it reads it */
+};
+
+struct terminal_call {
+	bool is_asked;   /* the screen has the request, or else the shell's prompt is waited for */
+	bool wants_ask;  /* the shell is to be asked once its older answer has come */
+	bool is_settled; /* it has answered, and the screen knows */
+	bool is_done;    /* the screen's answer has begun */
+	struct screen_done done;
+	uint64_t hung_up_ns; /* when the shell hung up; 0: it has not */
+	uint64_t
+		give_up_ns; /* the screen was told to end it, and is ended itself then; 0: it was not */
+	bool screen_is_lost;
+	uint64_t calm_ns; /* an interrupt waits so long for what was typed before; 0: it need not */
+};
+
 /* ---- the run of a command ------------------------------------------------------------------------- */
 
 /* What came out of one stream: the first bytes of it, and how many there were. */
@@ -124,9 +171,16 @@ struct run {
 	bool timed_out;
 	bool is_idle; /* with timed_out: it wrote nothing for too long */
 	bool cancelled;
-	bool room_is_lost;   /* it was ended with what was kept there */
-	bool room_died;      /* by itself, under the run */
+	bool room_is_lost; /* it was ended with what was kept there */
+	bool room_died;    /* by itself, under the run */
+	/* SHELL */
+	bool is_parking;                /* its command waits for the shell to be at its prompt */
+	bool is_hung_up;                /* no report comes any more, only its end */
+	bool shell_was_started;         /* by this call ... */
+	enum slot_shell_end shell_lost; /* ... as the one before had ended so */
+	enum slot_shell_end shell_end;
 	uint64_t heard_ns;   /* when it last wrote something */
+	uint64_t killed_ns;  /* when what is too late is killed; 0: it was not interrupted yet */
 	int status;          /* as of waitpid() */
 	uint32_t had_zygote; /* as struct slot_reply's */
 	struct rusage usage;
@@ -144,6 +198,9 @@ struct slot {
 	bool has_late; /* the namespaces that a slot without rooms does without */
 	struct room call_room;
 	struct room shell_room;
+	struct shell shell;
+	struct screen_link screen;
+	struct terminal_call terminal;
 	struct run run;
 	struct buf output, error, resolved; /* of files */
 	struct slot_request abort;          /* to be answered when the run is over */
@@ -213,6 +270,81 @@ void run_start(struct slot *s, const struct slot_request *request,
 void run_step(struct slot *s);
 /* A child of ours has ended; is it the run's? */
 void run_reaped(struct slot *s, pid_t pid, int status, const struct rusage *usage);
+
+/* ---- shell.c -------------------------------------------------------------------------------------- */
+
+void shell_init(struct shell *sh);
+/*
+ * Makes the shell, PARKED, if there is none, or the one there was is no shell any more (which the
+ * terminal has no need of). *ret_lost, if
+ * *ret_started: how that had ended. -errno, with the step.
+ */
+int shell_start(struct slot *s, bool for_terminal, bool *ret_started, enum slot_shell_end *ret_lost,
+		const char **ret_step);
+/* Ends the shell and its screen; what it left running in the room lives on. */
+void shell_end(struct slot *s, enum slot_shell_end how);
+/* It has ended: nothing of it is held any more. */
+void shell_forget(struct slot *s, enum slot_shell_end how);
+/* A child of ours has ended: was it the shell? */
+void shell_reaped(struct slot *s, pid_t pid, int status);
+/* How it has ended by itself, now that it was reaped. */
+enum slot_shell_end shell_how_ended(struct slot *s);
+/* Sends an order of a new number. -errno: the shell cannot be reached. */
+int shell_order(struct slot *s, enum shell_kind kind);
+/* The same in two parts, for a COMMAND: text is what fits the message. */
+int shell_order_make(struct slot *s, enum shell_kind kind, uint64_t n_bytes,
+		     struct shell_order *ret_order);
+int shell_send(struct slot *s, const struct shell_order *order, struct span text);
+/*
+ * 1: the report to the open order has come; 0: nothing has; -EBADMSG: something else, for which the
+ * shell's room is ended, as LIED; -EPIPE: it has hung up.
+ */
+int shell_hear(struct slot *s, struct shell_report *ret);
+/* The terminal is the screen's to read, and the prompt shown. Waits a moment for both. */
+int shell_attach(struct slot *s);
+/* It is ours again: the shell has reported that it is PARKED. */
+void shell_detached(struct slot *s);
+/* Its terminal is as commands find it, whatever the last one made of it. true: it was not. */
+bool shell_set_modes(struct slot *s, bool for_command);
+/* Whoever reads from it is at the end, now ... */
+void shell_end_input(struct slot *s);
+/* ... and again. */
+void shell_renew_input(struct slot *s);
+/* While PARKED: takes what comes out when no command runs, for the screen or for nobody. */
+void shell_drain(struct slot *s);
+/* What poll() is to watch for shell_drain(); -1: nothing. */
+int shell_drain_fd(const struct slot *s);
+
+/* ---- shell_run.c ---------------------------------------------------------------------------------- */
+
+/* Starts a SHELL; what cannot be started is answered at once. */
+void shell_run_start(struct slot *s, const struct slot_request *request,
+		     const struct span parts[SLOT_N_REQUEST_PARTS]);
+void shell_run_step(struct slot *s);
+
+/* ---- terminal.c: the init's side of the screen ------------------------------------------------------ */
+
+/* Makes the screen if there is none, of the shell's size. */
+int screen_start(struct slot *s, const char **ret_step);
+void screen_end(struct slot *s);
+/* The screen reads the master from now on / no more: all that is there was read. -errno: it was ended. */
+int screen_attach(struct slot *s);
+int screen_detach(struct slot *s);
+/* Shows what a command wrote while PARKED, if there is a screen. */
+void screen_feed(struct slot *s, struct span bytes);
+/* Its socket; -1: there is no screen. */
+int screen_socket(const struct slot *s);
+/* One message. -errno: it was ended. */
+int screen_send(struct slot *s, enum screen_kind kind, uint64_t serial, struct span text);
+/* 1: one has come, text lives until the next; 0: none; -errno: what came is none. */
+int screen_hear(struct slot *s, struct screen_message *ret, struct span *ret_text);
+
+/* ---- terminal_run.c --------------------------------------------------------------------------------- */
+
+/* Starts a TERMINAL; what cannot be started is answered at once. */
+void terminal_run_start(struct slot *s, const struct slot_request *request,
+			const struct span parts[SLOT_N_REQUEST_PARTS]);
+void terminal_run_step(struct slot *s);
 
 /* ---- job.c: artifacts -------------------------------------------------------------------------------- */
 

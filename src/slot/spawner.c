@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/fdpass.h"
+#include "slot/pty.h"
 #include "slot/slot.h"
 #include "slot/zygote.h"
 #include "slot/zygote_filter.h"
@@ -144,6 +145,16 @@ static void run(const struct plan *p, int command, const struct zygote_command *
 	give_up(command, errno);
 }
 
+_Noreturn static void be_shell(const struct plan *p, int command)
+{
+	struct winsize size;
+	int fds[FDPASS_MAX];
+
+	if (fdpass_receive(command, &size, sizeof(size), fds, 0) != sizeof(size) || fds[0] < 0)
+		_exit(0);
+	pty_main(p, command, &size, fds[0]);
+}
+
 _Noreturn static void be_child(const struct plan *p, const int fds[ZYGOTE_N_FDS])
 {
 	struct zygote_command c;
@@ -162,6 +173,8 @@ _Noreturn static void be_child(const struct plan *p, const int fds[ZYGOTE_N_FDS]
 		_exit(ZYGOTE_EXIT_CANNOT);
 	if (!receive_all(command, &c, sizeof(c)))
 		_exit(0);
+	if (c.magic == ZYGOTE_MAGIC && c.n_args == ZYGOTE_PTY)
+		be_shell(p, command);
 	if (c.magic == ZYGOTE_MAGIC && c.n_args == ZYGOTE_JOB)
 		job_main(command);
 	spawner_offer_to_oom();

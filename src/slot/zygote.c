@@ -102,6 +102,8 @@ _Noreturn static void zygote_main(const struct slot *s, const struct room *room,
 	run_deinit((struct slot *)s);
 	if (kind == ZYGOTE_SHELL)
 		exec_shell(s->plan);
+	else if (kind == ZYGOTE_SCREEN)
+		screen_main(s->shell.n_columns, s->shell.n_rows);
 	else
 		spawner_main(s->plan);
 	_exit(EXIT_FAILURE);

@@ -29,8 +29,10 @@
 #define ZYGOTE_MAGIC UINT32_C(0x6f67797a)
 /* With n_args: it is the plan's shell that is run, by its path; argv[0] is only what it is called. */
 #define ZYGOTE_SHELL_ARGS (UINT32_C(1) << 31)
-/* In n_args' place: no program but a job (job.c): the text is its struct slot_request, and the path;
- * with it comes what it is to write to. */
+/* In n_args' place: no program but the stateful shell (pty.h); the text is its struct winsize. */
+#define ZYGOTE_PTY (UINT32_C(1) << 30)
+/* The same of a job (job.c): the text is its struct slot_request, and the path; with it comes what it
+ * is to write to. */
 #define ZYGOTE_JOB (UINT32_C(1) << 29)
 
 enum {
