@@ -262,7 +262,8 @@ int tr_ping(struct tr_client *client, int timeout_ms, uint64_t *ret_ns);
 /*
  * Calls of the other kinds, submitted and waited for as by tr_call_wait(). spec and the artifact
  * options are maps of further members, or NULL. The result is filled like any other; what is
- * particular to a kind (entries, content, sha256, ...) stands in result->raw.
+ * particular to a kind (entries, content, sha256, ...) stands in result->raw. Each artifact call takes
+ * anywhere (any path of the slot, with its guest's rights, and larger caps) and timeout_s.
  */
 
 /* Gets the trajectory a slot ahead of its first call; result->slot_id names it. */
@@ -274,20 +275,21 @@ int tr_reset(struct tr_client *client, const char *trajectory_id, struct tr_resu
 /* Gives the trajectory's slot back, with its workspace cleared or kept for it. */
 int tr_release(struct tr_client *client, const char *trajectory_id, bool reset_workspace,
 	       struct tr_result *result, int timeout_ms);
-/* Reads a file of the slot. */
+/* Reads a file of the slot: encoding ("text", "base64", "bytes"), max_bytes, include_sha256. */
 int tr_artifact_read(struct tr_client *client, const char *trajectory_id, const char *path,
 		     const struct tr_value *options, struct tr_result *result, int timeout_ms);
-/* Lists a directory of the slot. */
+/* Lists a directory of the slot: recursive, max_entries. */
 int tr_artifact_list(struct tr_client *client, const char *trajectory_id, const char *path,
 		     const struct tr_value *options, struct tr_result *result, int timeout_ms);
-/* Packs a file or directory of the slot into an archive. */
+/* Packs a file or directory of the slot into an archive: format ("tar.gz", "tgz", "tar.zst", "tar"),
+ * encoding ("base64", "bytes"), max_bytes, max_entries. */
 int tr_artifact_archive(struct tr_client *client, const char *trajectory_id, const char *path,
 			const struct tr_value *options, struct tr_result *result, int timeout_ms);
 /* Writes content to a file of the slot. */
 int tr_artifact_write(struct tr_client *client, const char *trajectory_id, const char *path,
 		      const void *content, size_t n_content, const struct tr_value *options,
 		      struct tr_result *result, int timeout_ms);
-/* Unpacks an archive into a directory of the slot. */
+/* Unpacks an archive into a directory of the slot: format, max_bytes and max_entries of all of it. */
 int tr_artifact_unpack(struct tr_client *client, const char *trajectory_id, const char *path,
 		       const void *archive, size_t n_archive, const struct tr_value *options,
 		       struct tr_result *result, int timeout_ms);

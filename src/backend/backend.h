@@ -47,6 +47,7 @@ struct backend_answer {
 	struct span metadata; /* packed map; n 0: {} */
 	struct span more;     /* further packed pairs of the result */
 	uint32_t n_more;
+	struct span body; /* bytes that end the last of these pairs: large content is not copied */
 };
 
 struct backend_op {

@@ -337,6 +337,10 @@ static int local_init(struct local *l)
 		.output_chars = o->output_chars,
 		.file_chars = o->file_chars,
 		.exec_output_bytes_max = o->exec_output_bytes_max,
+		.artifact_bytes_max = o->artifact_bytes_max,
+		.artifact_entries_max = o->artifact_entries_max,
+		.anywhere_bytes_max = o->anywhere_bytes_max,
+		.anywhere_entries_max = o->anywhere_entries_max,
 	};
 	l->bound = o->notes;
 	l->pool = (struct local_pool){

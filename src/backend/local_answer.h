@@ -36,9 +36,9 @@ void local_answer_clear(struct local_answer *a);
  * over. network_isolated: of this slot. -ENOMEM, -E2BIG: the answer is too large to be made.
  */
 int local_answer_make(struct local_answer *a, const struct local_facts *facts,
-		      struct backend_op *op, const struct slot_reply *reply,
-		      const struct span parts[SLOT_N_REPLY_PARTS], struct slot_message *m,
-		      bool network_isolated);
+		      struct backend_op *op, const struct slot_request *asked,
+		      const struct slot_reply *reply, const struct span parts[SLOT_N_REPLY_PARTS],
+		      struct slot_message *m, bool network_isolated);
 
 /* The metadata of an answer that has nothing else to tell. */
 void local_answer_facts(struct local_answer *a, const struct local_facts *facts,

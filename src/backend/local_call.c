@@ -100,7 +100,7 @@ void local_call_execute(struct local *l, struct backend_op *op)
 {
 	struct place *place = &l->places[op->slot];
 	struct run *run = local_run_new(l, op);
-	char error[256];
+	char error[384];
 	int r;
 
 	if (!run)
@@ -112,15 +112,11 @@ void local_call_execute(struct local *l, struct backend_op *op)
 			local_run_fail_lost(l, run, TR_NOT_STARTED, TEXT_HAD_DIED);
 		return;
 	}
-	if (op->kind == BACKEND_ARTIFACT) {
-		local_run_fail(l, run, TR_INVALID, "artifacts are not available from this backend");
-		return;
-	}
 	r = local_request_read(&run->request, op, &l->caps, &run->request_text, error,
 			       sizeof(error));
-	if (r < 0) {
-		local_run_fail(l, run, r == -EINVAL ? TR_INVALID : TR_UNAVAILABLE,
-			       r == -EINVAL ? error : "out of memory");
+	if (r != 0) {
+		local_run_fail(l, run, r > 0 ? (enum tr_verdict)r : TR_UNAVAILABLE,
+			       r > 0 ? error : "out of memory");
 		return;
 	}
 	run->request.header.generation = l->options.generation;
@@ -142,7 +138,8 @@ static void take_answer(struct local *l, struct run *run, const struct slot_repl
 			plan_has(l->options.plan, PLAN_NETWORK);
 
 	place->run = NULL;
-	if (local_answer_make(&run->answer, &l->facts, run->op, reply, parts, m, isolated) < 0)
+	if (local_answer_make(&run->answer, &l->facts, run->op, &run->request.header, reply, parts,
+			      m, isolated) < 0)
 		local_answer_fail(&run->answer, &l->facts, run->op, TR_UNKNOWN,
 				  "the call ran; there is no memory for its answer");
 	local_run_done(l, run);
@@ -161,7 +158,7 @@ static int take_reply(struct local *l, struct local_seat *seat, const struct slo
 	bool is_ours = reply->generation == l->options.generation;
 
 	if (is_ours && run && list_empty(&run->send_link) && reply->id == run->request.header.id) {
-		if (reply->op != run->request.header.op)
+		if (!slot_reply_answers(reply, parts, &run->request.header))
 			return -EBADMSG;
 		take_answer(l, run, reply, parts, m);
 		return 1;

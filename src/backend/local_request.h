@@ -13,6 +13,10 @@ struct local_caps {
 	uint64_t output_chars;
 	uint64_t file_chars;
 	uint64_t exec_output_bytes_max;
+	uint64_t artifact_bytes_max; /* inside the workspace */
+	uint64_t artifact_entries_max;
+	uint64_t anywhere_bytes_max; /* for harnesses */
+	uint64_t anywhere_entries_max;
 };
 
 struct local_request {
@@ -21,8 +25,9 @@ struct local_request {
 };
 
 /*
- * Reads tool and arguments of an EXECUTE; what has to be put together for it lies in text. The rest
- * points into the op. -EINVAL: error says which field is wrong and what is allowed; -ENOMEM, -E2BIG.
+ * Reads tool and arguments of an EXECUTE, or the options of an ARTIFACT; what has to be put together for
+ * it lies in text. The rest points into the op. An enum tr_verdict (TR_INVALID, TR_FAILED, TR_LIMIT):
+ * the call is refused, and error says which field is wrong and what is allowed; -ENOMEM, -E2BIG.
  */
 int local_request_read(struct local_request *q, const struct backend_op *op,
 		       const struct local_caps *caps, struct buf *text, char *error,

@@ -245,6 +245,10 @@ static int make_local(struct executor *e, char *error, size_t n_error)
 		.output_chars = l->output_chars,
 		.file_chars = l->file_chars,
 		.exec_output_bytes_max = l->exec_output_bytes_max,
+		.artifact_bytes_max = l->artifact_bytes_max,
+		.artifact_entries_max = l->artifact_entries_max,
+		.anywhere_bytes_max = l->anywhere_bytes_max,
+		.anywhere_entries_max = l->anywhere_entries_max,
 		.grace_ns = l->slot_grace_ms * NS_PER_MS,
 		.gone_ns = l->slot_gone_ms * NS_PER_MS,
 	};

@@ -110,6 +110,18 @@
 	X(exec_output_bytes_max, 64 * LIMITS_MIB, 0, 72 * LIMITS_MIB, "bytes",                     \
 	  "How much of each stream of exec a result carries, unless the call wants less: what "    \
 	  "harnesses need, and what fits result_bytes_max twice.")                                 \
+	X(artifact_bytes_max, 5000000, 1, 72 * LIMITS_MIB, "bytes",                                \
+	  "The most of a file that an artifact carries, in or out, the most an archive may "       \
+	  "come to, and what one may unpack to: what a rollout leaves to be looked at.")           \
+	X(artifact_entries_max, 5000, 1, 250000, "entries",                                        \
+	  "The most entries of a list or an archive of artifacts.")                                \
+	X(anywhere_bytes_max, 64 * LIMITS_MIB, 1, 72 * LIMITS_MIB, "bytes",                        \
+	  "The same as artifact_bytes_max for calls that say anywhere, which are harnesses'; "     \
+	  "bytes shown as text come to three times as many, which fits result_bytes_max. What "    \
+	  "a call brings is bounded by call_bytes_max as well.")                                   \
+	X(anywhere_entries_max, 50000, 1, 250000, "entries",                                       \
+	  "The same as artifact_entries_max for calls that say anywhere; a client can take no "    \
+	  "more than a few million objects in one result.")                                        \
 	X(slot_grace_ms, 1500, 1, 600000, "ms",                                                    \
 	  "How long past a call's timeout its slot may take to answer before it is dropped; "      \
 	  "shorter than cancel_grace_ms, so that the slot's number need not go out of use.")       \

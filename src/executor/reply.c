@@ -243,6 +243,7 @@ static void answer_call(struct executor *e, struct call *call)
 		.metadata = a->metadata,
 		.more = a->more,
 		.n_more = a->n_more,
+		.body = a->body,
 	};
 	struct backend_op op = call->op; /* the call is gone when its answer has been taken */
 	struct trajectory *t;

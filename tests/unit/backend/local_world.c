@@ -51,6 +51,10 @@ int world_set_up(void **state)
 		.output_chars = 50000,
 		.file_chars = 100000,
 		.exec_output_bytes_max = 1 << 20,
+		.artifact_bytes_max = 5000000,
+		.artifact_entries_max = 5000,
+		.anywhere_bytes_max = 64 << 20,
+		.anywhere_entries_max = 50000,
 		.grace_ns = 50 * NS_PER_MS,
 		.gone_ns = 50 * NS_PER_MS,
 	};
@@ -307,6 +311,24 @@ uint32_t world_begin(struct world *w)
 	return world_acquire(w, 0);
 }
 
+uint8_t *world_artifact(struct world *w, struct backend_op *op, enum tr_kind kind, const char *path,
+			const char *form, ...)
+{
+	msgpack_sbuffer out;
+	va_list args;
+
+	msgpack_sbuffer_init(&out);
+	va_start(args, form);
+	pack_va(&out, form, args);
+	va_end(args);
+	world_op(op, BACKEND_ARTIFACT, 0);
+	op->artifact = kind;
+	op->path = span_string(path);
+	op->arguments = span_of(out.data, out.size);
+	w->backend->ops->execute_batch(w->backend, &op, 1);
+	return (uint8_t *)msgpack_sbuffer_release(&out);
+}
+
 uint8_t *world_call(struct world *w, struct backend_op *op, const char *tool, const char *form, ...)
 {
 	msgpack_sbuffer out;
@@ -358,6 +380,20 @@ struct span meta_member(struct span map, const char *name)
 	/* The map is just as long as it says. */
 	assert_ptr_equal(r.at, r.end);
 	return span_of(NULL, 0);
+}
+
+struct span more_map(const struct backend_op *op)
+{
+	static uint8_t map[1 << 20];
+	size_t n = op->answer.more.n, n_body = op->answer.body.n;
+
+	assert_true(op->answer.n_more < 16 && 1 + n + n_body <= sizeof(map));
+	map[0] = (uint8_t)(0x80 | op->answer.n_more);
+	if (n)
+		memcpy(map + 1, op->answer.more.data, n);
+	if (n_body)
+		memcpy(map + 1 + n, op->answer.body.data, n_body);
+	return span_of(map, 1 + n + n_body);
 }
 
 static struct wire_token token_of(struct span map, const char *name)

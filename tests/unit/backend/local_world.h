@@ -73,6 +73,9 @@ uint32_t world_begin(struct world *w);
 /* An EXECUTE on slot 0 whose arguments are made by pack(); they are returned for free(). */
 uint8_t *world_call(struct world *w, struct backend_op *op, const char *tool, const char *form,
 		    ...);
+/* The same for an artifact; the map is its options alone. */
+uint8_t *world_artifact(struct world *w, struct backend_op *op, enum tr_kind kind, const char *path,
+			const char *form, ...);
 /* A call on slot 0, that has this seat, goes well. */
 void world_check(struct world *w, uint32_t seat);
 
@@ -89,6 +92,8 @@ void slot_answer(struct world *w, uint32_t seat, struct slot_reply reply, const 
 
 /* A member of a packed map, by its name: its packed object. n 0: it is not there. */
 struct span meta_member(struct span map, const char *name);
+/* The further pairs of an answer as a map, which lives until the next call of this. */
+struct span more_map(const struct backend_op *op);
 int64_t meta_int(struct span map, const char *name);
 bool meta_is_true(struct span map, const char *name);
 

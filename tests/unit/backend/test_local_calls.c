@@ -243,7 +243,7 @@ static void test_invalid(void **state)
 		{"bash", "m1 s n", "arguments.command"}, {"exec", "m0", "either argv"},
 		{"exec", "m1 s a0", "arguments.argv"},   {"exec", "m1 s s", "unknown key"},
 		{"exec", "m1 i i", "must be strings"},   {"exec", "m1 s a1 i", "arguments.argv"},
-		{"tmux", "m0", "Unknown tool: tmux"},    {"read_file", "m1 s i", "arguments.path"},
+		{"nano", "m0", "Unknown tool: nano"},    {"read_file", "m1 s i", "arguments.path"},
 		{"exec", "a0", "must be a map"},
 	};
 	static const char *const keys[] = {
@@ -317,6 +317,57 @@ static void test_invalid_strings(void **state)
 	refuse(w, "either argv", a, &op);
 }
 
+/* No output for so long: a number of seconds above 0, for what runs commands. */
+static void test_idle_timeout(void **state)
+{
+	static const struct {
+		const char *tool;
+		enum slot_op op;
+	} rows[] = {{"bash", SLOT_BASH}, {"exec", SLOT_EXEC}, {"bash_stateful", SLOT_SHELL}};
+	struct world *w = *state;
+	struct span parts[SLOT_N_REQUEST_PARTS];
+	struct backend_op op;
+	struct slot_request q;
+	struct slot_reply reply;
+	uint32_t seat = world_begin(w);
+	uint8_t *a;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		a = world_call(w, &op, rows[i].tool, "m2 ss si", "command", "x", "idle_timeout_s",
+			       0);
+		refuse(w, "arguments.idle_timeout_s must be a number of seconds above 0", a, &op);
+		a = world_call(w, &op, rows[i].tool, "m2 ss sd", "command", "x", "idle_timeout_s",
+			       __builtin_nan(""));
+		refuse(w, "idle_timeout_s", a, &op);
+		a = world_call(w, &op, rows[i].tool, "m2 ss ss", "command", "x", "idle_timeout_s",
+			       "2");
+		refuse(w, "idle_timeout_s", a, &op);
+		a = world_call(w, &op, rows[i].tool, "m2 ss sn", "command", "x", "idle_timeout_s");
+		slot_expect(w, seat, rows[i].op, &q, parts);
+		assert_int_equal(q.idle_ns, 0);
+		slot_answer(w, seat, slot_reply_to(&q), "", "");
+		world_wait(w, &op);
+		world_take(w, &op);
+		free(a);
+		a = world_call(w, &op, rows[i].tool, "m2 sd ss", "idle_timeout_s", 1.5, "command",
+			       "x");
+		slot_expect(w, seat, rows[i].op, &q, parts);
+		assert_int_equal(q.idle_ns, 1500 * NS_PER_MS);
+		reply = slot_reply_to(&q);
+		reply.verdict = TR_TIMEOUT;
+		reply.flags = SLOT_TIMED_OUT | SLOT_IDLE;
+		slot_answer(w, seat, reply, "", "");
+		world_wait(w, &op);
+		assert_int_equal(op.answer.verdict, TR_TIMEOUT);
+		assert_text(op.answer.error, "Command timed out: no output for 1.5s");
+		assert_true(meta_is_true(op.answer.metadata, "timeout"));
+		assert_true(meta_is_true(op.answer.metadata, "idle_timeout"));
+		assert_int_equal(meta_int(op.answer.metadata, "exit_code"), -1);
+		world_take(w, &op);
+		free(a);
+	}
+}
+
 /* What is too large for a message goes by a file, both ways. */
 static void test_large(void **state)
 {
@@ -385,6 +436,7 @@ int main(void)
 		TEST(test_exec),
 		TEST(test_invalid),
 		TEST(test_invalid_strings),
+		TEST(test_idle_timeout),
 		TEST(test_large),
 		TEST(test_side_by_side),
 	};
