@@ -140,6 +140,15 @@ class Local:
         """Every process of it: keeper, executor, maker, slots and what runs in them."""
         return below(self.process.pid) | {self.process.pid}
 
+    def children(self):
+        """(executor, maker): the keeper's."""
+        pids = [p for p in processes() if parent_of(p) == self.process.pid]
+        makers = [p for p in pids if os.readlink(f"/proc/{p}/exe").endswith("/toolring-slot")]
+        executors = [p for p in pids if p not in makers]
+        if len(makers) != 1 or len(executors) != 1:
+            raise SystemExit(f"the keeper's children: executors {executors}, makers {makers}")
+        return executors[0], makers[0]
+
     def kill(self, *more):
         """Ends the keeper, and these other processes of it, with SIGKILL."""
         for pid in (self.process.pid, *more):

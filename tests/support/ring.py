@@ -16,7 +16,9 @@ import struct
 import subprocess
 import threading
 
-KINDS = {"ping": 1, "acquire": 2, "execute": 3, "cancel": 4, "reset": 5, "release": 6, "status": 7}
+KINDS = {"ping": 1, "acquire": 2, "execute": 3, "cancel": 4, "reset": 5, "release": 6, "status": 7,
+         "artifact_read": 8, "artifact_list": 9, "artifact_archive": 10, "artifact_write": 11,
+         "artifact_unpack": 12}
 
 
 def pack(value):
@@ -198,6 +200,33 @@ class Ring:
     def execute(self, trajectory, argv, timeout=None, **more):
         """The tool exec. more: stdin, cwd, env, keep, ..."""
         return self.call(trajectory, "exec", dict(more, argv=list(argv)), timeout)
+
+    def shell(self, trajectory, command, timeout=None, **more):
+        """The tool bash_stateful."""
+        return self.call(trajectory, "bash_stateful", dict(more, command=command), timeout)
+
+    def terminal(self, trajectory, action, timeout=None, **more):
+        """The tool tmux."""
+        return self.call(trajectory, "tmux", dict(more, action=action), timeout)
+
+    def artifact(self, what, trajectory, options):
+        """what: read, list, archive, write or unpack. options: the call's members, path among them."""
+        return self.submit("artifact_" + what, dict(options, trajectory_id=trajectory)).wait()
+
+    def artifact_read(self, trajectory, path, **options):
+        return self.artifact("read", trajectory, dict(options, path=path))
+
+    def artifact_list(self, trajectory, path, **options):
+        return self.artifact("list", trajectory, dict(options, path=path))
+
+    def artifact_archive(self, trajectory, path, **options):
+        return self.artifact("archive", trajectory, dict(options, path=path))
+
+    def artifact_write(self, trajectory, path, content, **options):
+        return self.artifact("write", trajectory, dict(options, path=path, content=content))
+
+    def artifact_unpack(self, trajectory, path, archive, **options):
+        return self.artifact("unpack", trajectory, dict(options, path=path, archive=archive))
 
     def cancel(self, answer):
         """Asks for the end of a call that was started; its answer says what became of it."""

@@ -29,19 +29,9 @@ def expect(what, value, wanted):
         raise SystemExit(f"{what}: expected {wanted!r}, came {value!r}")
 
 
-def children(daemon):
-    """(executor, maker): the keeper's children."""
-    pids = [p for p in local.processes() if local.parent_of(p) == daemon.process.pid]
-    makers = [p for p in pids if os.readlink(f"/proc/{p}/exe").endswith("/toolring-slot")]
-    executors = [p for p in pids if p not in makers]
-    if len(makers) != 1 or len(executors) != 1:
-        raise SystemExit(f"the keeper's children: executors {executors}, makers {makers}")
-    return executors[0], makers[0]
-
-
 def inits(daemon):
     """The slots' inits: the maker's children."""
-    maker = children(daemon)[1]
+    maker = daemon.children()[1]
     return {p for p in local.processes() if local.parent_of(p) == maker}
 
 
@@ -80,7 +70,7 @@ def executor_dies(daemon, ring):
                                  for p in local.below(daemon.process.pid)
                                  if os.path.exists(f"/proc/{p}/cmdline")), "the call runs")
     before = inits(daemon)
-    os.kill(children(daemon)[0], signal.SIGKILL)
+    os.kill(daemon.children()[0], signal.SIGKILL)
     expect("the call that ran", running.wait()["verdict"], "unknown")
     # Behind the end of what ran before: nobody of it is seen.
     well(ring, "a", "cat f g; ps -e -o comm= | grep -c sleep || true", "one\nbegun\n0")
@@ -106,7 +96,7 @@ def slot_dies(daemon, ring):
 
 def maker_dies(daemon, ring):
     well(ring, "d", "echo four > f", "")
-    os.kill(children(daemon)[1], signal.SIGKILL)
+    os.kill(daemon.children()[1], signal.SIGKILL)
     local.wait_until(lambda: ring.status()["backend"]["died_total"] > 0, "slots are gone")
     told(ring, "d")
     well(ring, "e", "echo on", "on")
