@@ -203,8 +203,13 @@ int cli_unknown_command(const char *parent, const struct command *const *command
 
 void cli_print_commands(const struct command *const *commands, size_t n)
 {
+	size_t width = 12;
+
 	for (size_t i = 0; i < n; i++)
-		printf("  %-12s %s\n", commands[i]->name, commands[i]->summary);
+		if (strlen(commands[i]->name) >= width)
+			width = strlen(commands[i]->name) + 1;
+	for (size_t i = 0; i < n; i++)
+		printf("  %-*s %s\n", (int)width, commands[i]->name, commands[i]->summary);
 }
 
 int cli_open(struct tr_client **ret_client, const char *name)

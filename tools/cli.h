@@ -31,6 +31,12 @@ struct command {
 };
 
 extern const struct command command_acquire;
+extern const struct command command_artifact;
+extern const struct command command_artifact_archive;
+extern const struct command command_artifact_list;
+extern const struct command command_artifact_read;
+extern const struct command command_artifact_unpack;
+extern const struct command command_artifact_write;
 extern const struct command command_bench;
 extern const struct command command_bench_alloc_client;
 extern const struct command command_bench_load;

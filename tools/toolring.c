@@ -9,8 +9,8 @@
 #include "cli.h"
 
 static const struct command *const commands[] = {
-	&command_ping,  &command_call,    &command_exec,   &command_status, &command_acquire,
-	&command_reset, &command_release, &command_doctor, &command_bench,
+	&command_ping,    &command_call,  &command_exec,    &command_artifact, &command_status,
+	&command_acquire, &command_reset, &command_release, &command_doctor,   &command_bench,
 };
 
 static void print_help(void)

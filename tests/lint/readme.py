@@ -15,7 +15,7 @@ import tree
 
 HELP = re.compile(r"(<!-- help: ([^>]+) -->\n```text\n)(.*?)(\n```\n)", re.S)
 EXAMPLE = re.compile(r"```c\n(.*?)```\n", re.S)
-GROUPS = {"bench"}  # commands that only have further ones
+GROUPS = {"artifact", "bench"}  # commands that only have further ones
 PATH = re.compile(r"`((?:src|include|tests|tools|bindings)/[\w./-]*)`")
 
 

@@ -14,7 +14,9 @@ import sys
 from private_daemon import Daemon
 
 TOOLRING, TOOLRINGD = sys.argv[1:3]
-COMMANDS = ["ping", "call", "exec", "status", "acquire", "reset", "release", "doctor", "bench"]
+COMMANDS = ["ping", "call", "exec", "artifact", "status", "acquire", "reset", "release", "doctor",
+            "bench"]
+ARTIFACTS = ["artifact " + word for word in ("read", "list", "archive", "write", "unpack")]
 
 
 def run(*arguments, status=0, name=None, text=True):
@@ -32,7 +34,7 @@ def test_help():
     for arguments in (["--help"], ["-h"], ["help"]):
         out = run(*arguments).stdout
         assert all(c in out for c in COMMANDS), out
-    for command in COMMANDS + ["bench ring", "bench load"]:
+    for command in COMMANDS + ARTIFACTS + ["bench ring", "bench load"]:
         out = run(*command.split(), "--help").stdout
         assert out.startswith("usage: toolring " + command), out
         assert run("help", *command.split()).stdout == out
@@ -65,6 +67,14 @@ def test_usage():
         (["call", "bash", "--raw", "--json"], ["--raw", "--json"]),
         (["call", "bash", "--timeout", "soon"], ["--timeout soon", "number"]),
         (["exec"], ["too few arguments"]),
+        (["artifact"], ["read", "list", "archive", "write", "unpack"]),
+        (["artifact", "frob"], ["unknown command frob", "read", "unpack"]),
+        (["artifact", "read", "-t", "t"], ["too few arguments", "PATH"]),
+        (["artifact", "read", "x"], ["--trajectory is missing"]),
+        (["artifact", "read", "-t", "t", "x", "y"], ["unexpected argument: y"]),
+        (["artifact", "read", "-t", "t", "x", "--max-bytes", "0"], ["--max-bytes 0"]),
+        (["artifact", "list", "-t", "t", "--frob"], ["unknown option --frob", "--recursive"]),
+        (["artifact", "write", "-t", "t"], ["too few arguments"]),
         (["status", "--json=1"], ["takes no value"]),
         (["acquire"], ["too few arguments"]),
         (["acquire", "t", "--spec", "[]"], ["--spec must be a JSON object"]),
@@ -84,7 +94,8 @@ def test_no_daemon():
     """Nobody there: 3 with the reason (exec: 125, as its own codes are the command's)."""
     nobody = "/nonexistent/nobody.sock"
     for arguments, status in ((["ping"], 3), (["call", "bash"], 3), (["status"], 3),
-                              (["exec", "true"], 125)):
+                              (["exec", "true"], 125), (["artifact", "read", "-t", "t", "x"], 3),
+                              (["artifact", "write", "-t", "t", "x"], 3)):
         r = run(*arguments, status=status, name=nobody)
         assert "no session with toolringd" in r.stderr and r.stdout == "", r.stderr
 
