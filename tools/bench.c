@@ -5,8 +5,8 @@
 #include "cli.h"
 
 static const struct command *const benches[] = {
-	&command_bench_ring, &command_bench_slots, &command_bench_load,
-	&command_bench_alloc_client, /* last: not shown */
+	&command_bench_ring, &command_bench_slots,        &command_bench_shells,
+	&command_bench_load, &command_bench_alloc_client, /* last: not shown */
 };
 
 #define N_SHOWN (N_ELEMENTS(benches) - 1)
@@ -16,7 +16,8 @@ static int run(int argc, char **argv)
 	const struct command *bench;
 
 	if (argc < 2)
-		return cli_usage(&command_bench, "bench: which? There are: ring, slots, load");
+		return cli_usage(&command_bench,
+				 "bench: which? There are: ring, slots, shells, load");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		printf("usage: toolring bench %s\n\n%s\n\n", command_bench.synopsis,
 		       command_bench.summary);
@@ -32,6 +33,6 @@ static int run(int argc, char **argv)
 const struct command command_bench = {
 	.name = "bench",
 	.synopsis = "BENCH [OPTIONS]",
-	.summary = "measure speed and memory: bench ring, bench slots, bench load",
+	.summary = "measure speed and memory: bench ring, bench slots, bench shells, bench load",
 	.run = run,
 };

@@ -21,6 +21,7 @@
 #define START_MS 15000
 #define STOP_NS  (UINT64_C(15) * BENCH_NS_PER_S)
 #define N_WORDS  32
+#define AWAKE_US 1000
 
 int bench_find_preload(char *ret_path, size_t n)
 {
@@ -156,6 +157,17 @@ int bench_open(const struct bench_daemon *d, struct tr_client **ret_client)
 	return cli_open(ret_client, d->socket) == 0 ? 0 : -ENOTCONN;
 }
 
+int bench_open_awake(const struct bench_daemon *d, struct tr_client **ret_client)
+{
+	const struct tr_options options = {
+		.size = sizeof(options), .name = d->socket, .spin_us = AWAKE_US};
+	int r = tr_open_with(ret_client, &options);
+
+	if (r < 0)
+		cli_error("%s: %s", d->socket, strerror(-r));
+	return r;
+}
+
 /* Parent of a process, if that is a toolringd too; else the process itself. */
 static pid_t keeper_of(pid_t pid)
 {
@@ -188,4 +200,26 @@ int bench_daemon_pid(const struct bench_daemon *d, struct tr_client *client, pid
 		return -ESRCH;
 	*ret_pid = keeper_of(peer.pid);
 	return 0;
+}
+
+int bench_daemon_idle(const struct bench_daemon *d, struct tr_client *client, bool quick,
+		      double *ret_ns)
+{
+	uint64_t window_ns = (quick ? 1 : 10) * (uint64_t)BENCH_NS_PER_S;
+	uint64_t before;
+	uint64_t after;
+	pid_t pid = 0;
+	int r = bench_daemon_pid(d, client, &pid);
+
+	/* What the last calls left to do is done by then. */
+	bench_sleep_ns(500 * BENCH_NS_PER_MS);
+	if (r == 0)
+		r = bench_cpu_ns(pid, &before);
+	if (r < 0)
+		return r;
+	bench_sleep_ns(window_ns);
+	r = bench_cpu_ns(pid, &after);
+	if (r == 0)
+		*ret_ns = (double)(after - before) * 10e9 / (double)window_ns;
+	return r;
 }

@@ -4,6 +4,7 @@
 
 /* A private toolringd for one bench; to be used under bench_guarded(). */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -33,8 +34,17 @@ void bench_daemon_stop(struct bench_daemon *d);
 
 /* Opens a session, or says why not. */
 int bench_open(const struct bench_daemon *d, struct tr_client **ret_client);
+/* The same, of a client that stays awake: it polls for its answers for up to a millisecond. */
+int bench_open_awake(const struct bench_daemon *d, struct tr_client **ret_client);
 /* The process to ask for CPU time and memory: the keeper. -errno. */
 int bench_daemon_pid(const struct bench_daemon *d, struct tr_client *client, pid_t *ret_pid);
+
+/*
+ * CPU time of toolringd and all its slots over ten seconds in which nobody calls; quick: over one,
+ * times ten. -errno.
+ */
+int bench_daemon_idle(const struct bench_daemon *d, struct tr_client *client, bool quick,
+		      double *ret_ns);
 
 /* Path of the object that counts allocations (alloc_count.c); says if there is none. */
 int bench_find_preload(char *ret_path, size_t n);

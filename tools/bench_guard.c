@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,14 +19,21 @@
 #define N_WATCHED_MAX 16
 #define GRACE_S       15
 
-static pid_t *watched; /* shared between guard and worker; 0: free */
+#define SCRATCH "/dev/shm"
+
+/* What guard and worker share. */
+static struct shared {
+	pid_t watched[N_WATCHED_MAX]; /* 0: free */
+	bool has_scratch;
+} * shared;
+static char scratch[128]; /* its name, from before the fork */
 
 static void replace(pid_t old, pid_t new)
 {
 	for (size_t i = 0; i < N_WATCHED_MAX; i++) {
 		pid_t expected = old;
 
-		if (__atomic_compare_exchange_n(&watched[i], &expected, new, false,
+		if (__atomic_compare_exchange_n(&shared->watched[i], &expected, new, false,
 						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			return;
 	}
@@ -42,18 +49,31 @@ void bench_guard_forget(pid_t pid)
 	replace(pid, 0);
 }
 
+int bench_guard_scratch(const char **ret_path)
+{
+	shared->has_scratch = true;
+	if (mkdir(scratch, 0700) < 0) {
+		int r = -errno;
+
+		shared->has_scratch = false; /* it is not ours */
+		return r;
+	}
+	*ret_path = scratch;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	remove(path);
+	return 0;
+}
+
 static void remove_directory(const char *dir)
 {
-	DIR *d = opendir(dir);
-	struct dirent *entry;
-
-	while (d && (entry = readdir(d)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			if (unlinkat(dirfd(d), entry->d_name, 0) < 0)
-				unlinkat(dirfd(d), entry->d_name, AT_REMOVEDIR); /* an empty one */
-	if (d)
-		closedir(d);
-	rmdir(dir);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* Waits for one signal of the set; false: none within seconds. */
@@ -98,8 +118,8 @@ static void wait_rest(const sigset_t *set)
 		if (wait_signal(set, GRACE_S, &signal))
 			continue;
 		for (size_t i = 0; i < N_WATCHED_MAX; i++)
-			if (watched[i] > 0)
-				kill(watched[i], SIGKILL);
+			if (shared->watched[i] > 0)
+				kill(shared->watched[i], SIGKILL);
 	}
 }
 
@@ -125,10 +145,11 @@ int bench_guarded(int (*work)(const char *dir, void *data), void *data)
 	if (!parent || strlen(parent) > 48)
 		parent = "/tmp";
 	snprintf(dir, sizeof(dir), "%s/toolring-bench-XXXXXX", parent);
-	watched = mmap(NULL, N_WATCHED_MAX * sizeof(*watched), PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (watched == MAP_FAILED || !mkdtemp(dir))
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED || !mkdtemp(dir))
 		return cli_error("no directory to work in: %s", strerror(errno));
+	snprintf(scratch, sizeof(scratch), SCRATCH "%s", strrchr(dir, '/'));
 	fflush(NULL); /* what is buffered would else be written twice */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	sigemptyset(&set);
@@ -149,6 +170,8 @@ int bench_guarded(int (*work)(const char *dir, void *data), void *data)
 		r = wait_worker(worker, &set);
 	wait_rest(&set);
 	remove_directory(dir);
+	if (shared->has_scratch)
+		remove_directory(scratch);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return r;
 }

@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench_slots.h"
 
-#include <errno.h>
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-
-#include "bench_guard.h"
 #include "cli.h"
 
-#define N_PART_ROWS 12
-
-struct part {
-	int (*measure)(struct bench_slots *slots);
-	const char *rows[N_PART_ROWS];
-};
-
-static const struct part parts[] = {
+static const struct bench_part parts[] = {
 	{bench_slots_bash, {"bash_true_p50", "bash_true_p99", "bash_true_vs_bwrap"}},
 	{bench_slots_ls, {"bash_ls_p50"}},
 	{bench_slots_bash_rate, {"bash_true_rate_64", "bash_true_rate_64_vs_bwrap"}},
@@ -35,177 +20,38 @@ static const struct part parts[] = {
 	{bench_slots_abuse, {"abuse_p99"}},
 };
 
-bool bench_slots_wants(const struct bench_slots *slots, const char *row)
+const struct bench_words *bench_slots_bwrap(void)
 {
-	return !slots->options->only || bench_row_listed(slots->options->only, row);
+	static struct bench_words words;
+	static bool looked;
+	static bool found;
+
+	if (!looked)
+		found = bench_bwrap_words(&words);
+	looked = true;
+	return found ? &words : NULL;
 }
 
-static bool part_is_wanted(const struct bench_slots *slots, const struct part *part)
+void bench_slots_add_bwrap(struct bench_suite *suite, const struct bench_row *row)
 {
-	for (size_t i = 0; i < N_PART_ROWS && part->rows[i]; i++)
-		if (bench_slots_wants(slots, part->rows[i]))
-			return true;
-	return false;
-}
-
-void bench_slots_add(struct bench_slots *slots, const struct bench_row *row)
-{
-	if (bench_slots_wants(slots, row->name))
-		bench_report_add(&slots->report, row);
-}
-
-void bench_slots_add_bwrap(struct bench_slots *slots, const struct bench_row *row)
-{
-	struct bench_row bare = *row;
-
-	if (slots->has_bwrap) {
-		bench_slots_add(slots, row);
+	if (!bench_suite_wants(suite, row->name))
 		return;
-	}
-	if (!bench_slots_wants(slots, row->name))
-		return;
-	bare.baseline = "bwrap is missing";
-	bare.baseline_value = NAN;
-	bare.target = BENCH_NO_TARGET;
-	bench_report_add(&slots->report, &bare);
-	fprintf(stderr, "%s: not judged, as there is no bubblewrap\n", row->name);
-	slots->left_out = true;
-}
-
-int bench_slots_start_on(struct bench_slots *slots, int core, const char *const *flags,
-			 struct bench_daemon *ret_daemon, struct tr_client **ret_client)
-{
-	const struct bench_daemon_options options = {
-		.program = slots->options->program,
-		.backend = slots->options->backend,
-		.core = core,
-		.flags = flags,
-	};
-	int r = bench_daemon_start(ret_daemon, slots->dir, &options);
-
-	return r < 0 ? r : bench_open(ret_daemon, ret_client);
-}
-
-int bench_slots_start(struct bench_slots *slots, const char *const *flags,
-		      struct bench_daemon *ret_daemon, struct tr_client **ret_client)
-{
-	return bench_slots_start_on(slots, -1, flags, ret_daemon, ret_client);
-}
-
-/* What cannot be measured does not keep the rest from it. */
-static int measure_parts(struct bench_slots *slots)
-{
-	int status = CLI_OK;
-
-	for (size_t i = 0; i < N_ELEMENTS(parts); i++) {
-		int r;
-
-		if (!part_is_wanted(slots, &parts[i]))
-			continue;
-		fprintf(stderr, "measuring %s ...\n", parts[i].rows[0]);
-		r = parts[i].measure(slots);
-		if (r < 0)
-			status = cli_error("%s: %s", parts[i].rows[0], strerror(-r));
-	}
-	return status;
-}
-
-/* Each slot takes descriptors, of toolringd too, which inherits this. */
-static void raise_files_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static bool wants_bwrap(const struct bench_slots *slots)
-{
-	return bench_slots_wants(slots, "bash_true_vs_bwrap") ||
-	       bench_slots_wants(slots, "bash_true_rate_64_vs_bwrap") ||
-	       bench_slots_wants(slots, "slot_make");
-}
-
-static int work(const char *dir, void *data)
-{
-	const struct bench_slots_options *o = data;
-	static struct bench_slots slots;
-	int r;
-
-	slots = (struct bench_slots){.options = o, .dir = dir, .report.bench = "slots"};
-	snprintf(slots.empty, sizeof(slots.empty), "%s/empty", dir);
-	if (mkdir(slots.empty, 0700) < 0)
-		return cli_error("%s: %s", slots.empty, strerror(errno));
-	raise_files_limit();
-	slots.cores = bench_cores();
-	slots.has_bwrap = wants_bwrap(&slots) && bench_bwrap_words(&slots.bwrap);
-	r = measure_parts(&slots);
-	if (!o->json)
-		bench_report_print_table(&slots.report);
-	else if (bench_report_print_json(&slots.report) < 0)
-		return cli_error("cannot print the report");
-	if (r != CLI_OK)
-		return r;
-	if (!o->check)
-		return CLI_OK;
-	if (slots.left_out)
-		cli_error("a target could not be judged: install bubblewrap");
-	return slots.left_out || !bench_report_met(&slots.report) ? CLI_FAILED : CLI_OK;
-}
-
-static bool is_row(const char *name)
-{
-	for (size_t i = 0; i < N_ELEMENTS(parts); i++)
-		for (size_t k = 0; k < N_PART_ROWS && parts[i].rows[k]; k++)
-			if (strcmp(parts[i].rows[k], name) == 0)
-				return true;
-	return false;
-}
-
-/* CLI_USAGE, after saying so, if a name in the list is no row. */
-static int check_rows(const char *list)
-{
-	while (list && *list) {
-		size_t n = strcspn(list, ",");
-		char name[64];
-
-		snprintf(name, sizeof(name), "%.*s", (int)n, list);
-		if (!is_row(name)) {
-			cli_usage(&command_bench_slots, "--only: no row %s; there are:", name);
-			for (size_t i = 0; i < N_ELEMENTS(parts); i++)
-				for (size_t k = 0; k < N_PART_ROWS && parts[i].rows[k]; k++)
-					fprintf(stderr, "  %s\n", parts[i].rows[k]);
-			return CLI_USAGE;
-		}
-		list += n + (list[n] == ',');
-	}
-	return CLI_OK;
+	if (bench_slots_bwrap())
+		bench_suite_add(suite, row);
+	else
+		bench_suite_add_bare(suite, row, "bwrap is missing");
 }
 
 static int run(int argc, char **argv)
 {
-	struct bench_slots_options o = {.backend = "local"};
-	const struct cli_option options[] = {
-		CLI_OPTION_FLAG(0, "json", &o.json, "print one JSON object"),
-		CLI_OPTION_FLAG(0, "check", &o.check,
-				"exit with 1 if a target is missed or not judged"),
-		CLI_OPTION_FLAG(0, "quick", &o.quick, "a few samples only, to see that it works"),
-		CLI_OPTION_STRING(0, "only", "ROW,...", &o.only, "measure these rows"),
-		CLI_OPTION_STRING(0, "toolringd", "PATH", &o.program,
-				  "the program to start; else $TOOLRINGD, beside us, in PATH"),
-		CLI_OPTION_STRING(0, "backend", "NAME", &o.backend,
-				  "what provides the slots; local unless given"),
+	static const struct bench_suite_spec spec = {
+		.command = &command_bench_slots,
+		.name = "slots",
+		.parts = parts,
+		.n_parts = N_ELEMENTS(parts),
 	};
-	const struct cli_spec spec = {.command = &command_bench_slots,
-				      .options = options,
-				      .n_options = N_ELEMENTS(options)};
 
-	cli_parse(&spec, argc, argv);
-	if (check_rows(o.only) != CLI_OK)
-		return CLI_USAGE;
-	return bench_guarded(work, &o);
+	return bench_suite_run(&spec, argc, argv);
 }
 
 const struct command command_bench_slots = {

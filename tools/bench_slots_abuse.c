@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "bench_slots.h"
-#include "bench_slots_call.h"
+#include "bench_tool.h"
 #include "bench_turns.h"
 #include "cli.h"
 
@@ -159,16 +159,16 @@ static int sample_abused(const struct bench_daemon *daemon, struct bench_tool vi
 	return sample(victims, s, n);
 }
 
-int bench_slots_abuse(struct bench_slots *slots)
+int bench_slots_abuse(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	_cleanup_(samples_deinit) struct samples quiet = {0};
 	_cleanup_(samples_deinit) struct samples abused = {0};
 	static struct bench_tool victims[N_VICTIMS];
-	int n_turns = slots->options->quick ? 1 : N_TURNS;
-	size_t n = slots->options->quick ? 40 : 2000;
-	int r = bench_slots_start(slots, NULL, &daemon, &client);
+	int n_turns = suite->options.quick ? 1 : N_TURNS;
+	size_t n = suite->options.quick ? 40 : 2000;
+	int r = bench_suite_start(suite, NULL, &daemon, &client);
 
 	quiet.ns = calloc(n * N_TURNS, sizeof(*quiet.ns));
 	abused.ns = calloc(n * N_TURNS, sizeof(*abused.ns));
@@ -185,12 +185,12 @@ int bench_slots_abuse(struct bench_slots *slots)
 		if (r == 0)
 			r = sample_abused(&daemon, victims, &abused, n);
 		/* Until all that is gone. */
-		bench_sleep_ns((slots->options->quick ? 500 : 3000) * (uint64_t)BENCH_NS_PER_MS);
+		bench_sleep_ns((suite->options.quick ? 500 : 3000) * (uint64_t)BENCH_NS_PER_MS);
 	}
 	for (size_t i = 0; i < N_VICTIMS; i++)
 		bench_tool_deinit(&victims[i]);
 	if (r == 0)
-		bench_slots_add(slots,
+		bench_suite_add(suite,
 				&(struct bench_row){
 					.name = "abuse_p99",
 					.value = bench_percentile(abused.ns, abused.n, 0.99),

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a bash call takes, one at a time, and how many go through. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
 #include "bench_slots.h"
-#include "bench_slots_call.h"
+#include "bench_tool.h"
 #include "bench_turns.h"
 #include "cli.h"
 
@@ -16,21 +20,22 @@ static void fill_words(struct bench_words *words, const char *command)
 	bench_words_add(words, (const char *[]){BASH, "-c", command, NULL});
 }
 
-int bench_slots_bash(struct bench_slots *slots)
+int bench_slots_bash(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	_cleanup_(bench_tool_deinit) struct bench_tool tool = {0};
-	bool quick = slots->options->quick;
-	bool bwrap = slots->has_bwrap && bench_slots_wants(slots, "bash_true_vs_bwrap");
+	bool quick = suite->options.quick;
+	const struct bench_words *bwrap =
+		bench_suite_wants(suite, "bash_true_vs_bwrap") ? bench_slots_bwrap() : NULL;
 	struct bench_words plain = {0};
-	struct bench_words wrapped = slots->bwrap;
+	struct bench_words wrapped = bwrap ? *bwrap : (struct bench_words){0};
 	struct bench_side sides[] = {
 		{.step = bench_tool_call, .data = &tool, .n_steps = quick ? 20 : 1000},
 		{.step = bench_spawn, .data = &plain, .n_steps = quick ? 20 : 400},
 		{.step = bench_spawn, .data = &wrapped, .n_steps = quick ? 5 : 100},
 	};
-	int r = bench_slots_start(slots, NULL, &daemon, &client);
+	int r = bench_suite_start(suite, NULL, &daemon, &client);
 
 	fill_words(&plain, "true");
 	fill_words(&wrapped, "true");
@@ -39,21 +44,21 @@ int bench_slots_bash(struct bench_slots *slots)
 		r = bench_turns(sides, bwrap ? 3 : 2, quick ? 1 : 7);
 	if (r < 0)
 		return r;
-	bench_slots_add(slots, &(struct bench_row){.name = "bash_true_p50",
+	bench_suite_add(suite, &(struct bench_row){.name = "bash_true_p50",
 						   .value = sides[0].p50_ns,
 						   .unit = BENCH_NS,
 						   .baseline = "posix_spawn of bash -c true",
 						   .baseline_value = sides[1].p50_ns,
 						   .target = BENCH_AT_MOST,
 						   .limit = 0.3});
-	bench_slots_add(slots, &(struct bench_row){.name = "bash_true_p99",
+	bench_suite_add(suite, &(struct bench_row){.name = "bash_true_p99",
 						   .value = sides[0].p99_ns,
 						   .unit = BENCH_NS,
 						   .baseline = "posix_spawn of bash -c true",
 						   .baseline_value = sides[1].p99_ns,
 						   .target = BENCH_AT_MOST,
 						   .limit = 0.5});
-	bench_slots_add_bwrap(slots, &(struct bench_row){.name = "bash_true_vs_bwrap",
+	bench_slots_add_bwrap(suite, &(struct bench_row){.name = "bash_true_vs_bwrap",
 							 .value = sides[0].p50_ns,
 							 .unit = BENCH_NS,
 							 .baseline = "bwrap ... bash -c true",
@@ -63,26 +68,30 @@ int bench_slots_bash(struct bench_slots *slots)
 	return 0;
 }
 
-int bench_slots_ls(struct bench_slots *slots)
+int bench_slots_ls(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	_cleanup_(bench_tool_deinit) struct bench_tool tool = {0};
-	bool quick = slots->options->quick;
-	struct bench_spawn_read plain = {.cwd = slots->empty};
+	bool quick = suite->options.quick;
+	char empty[128];
+	struct bench_spawn_read plain = {.cwd = empty};
 	struct bench_side sides[] = {
 		{.step = bench_tool_call, .data = &tool, .n_steps = quick ? 10 : 400},
 		{.step = bench_spawn_read, .data = &plain, .n_steps = quick ? 10 : 200},
 	};
-	int r = bench_slots_start(slots, NULL, &daemon, &client);
+	int r = bench_suite_start(suite, NULL, &daemon, &client);
 
+	snprintf(empty, sizeof(empty), "%s/empty", suite->dir);
+	if (r == 0 && mkdir(empty, 0700) < 0)
+		return -errno;
 	fill_words(&plain.words, "ls -la");
 	bench_tool_bash(&tool, client, "ls", "ls -la");
 	if (r == 0)
 		r = bench_turns(sides, 2, quick ? 1 : 7);
 	if (r < 0)
 		return r;
-	bench_slots_add(slots, &(struct bench_row){.name = "bash_ls_p50",
+	bench_suite_add(suite, &(struct bench_row){.name = "bash_ls_p50",
 						   .value = sides[0].p50_ns,
 						   .unit = BENCH_NS,
 						   .baseline = "posix_spawn of bash -c 'ls -la'",
@@ -121,22 +130,23 @@ static int loops_run(void *data, uint64_t end_ns, uint64_t *ret_n)
 	return bench_loops(bench_spawn, data, N_LOOPS, end_ns, ret_n);
 }
 
-int bench_slots_bash_rate(struct bench_slots *slots)
+int bench_slots_bash_rate(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	struct crowd crowd = {0};
-	uint64_t duration_ns = (slots->options->quick ? 200 : 2000) * (uint64_t)BENCH_NS_PER_MS;
-	bool bwrap = slots->has_bwrap && bench_slots_wants(slots, "bash_true_rate_64_vs_bwrap");
+	uint64_t duration_ns = (suite->options.quick ? 200 : 2000) * (uint64_t)BENCH_NS_PER_MS;
+	const struct bench_words *bwrap =
+		bench_suite_wants(suite, "bash_true_rate_64_vs_bwrap") ? bench_slots_bwrap() : NULL;
 	struct bench_words plain = {0};
-	struct bench_words wrapped = slots->bwrap;
+	struct bench_words wrapped = bwrap ? *bwrap : (struct bench_words){0};
 	struct bench_racer racers[] = {
 		{.run = crowd_run, .data = &crowd},
 		{.run = loops_run, .data = &plain},
 		{.run = loops_run, .data = &wrapped},
 	};
 	uint64_t n;
-	int r = bench_slots_start(slots, NULL, &daemon, &client);
+	int r = bench_suite_start(suite, NULL, &daemon, &client);
 
 	fill_words(&plain, "true");
 	fill_words(&wrapped, "true");
@@ -146,18 +156,18 @@ int bench_slots_bash_rate(struct bench_slots *slots)
 	if (r == 0)
 		r = crowd_run(&crowd, bench_now_ns() + duration_ns, &n);
 	if (r == 0)
-		r = bench_races(racers, bwrap ? 3 : 2, slots->options->quick ? 1 : 5, duration_ns,
+		r = bench_races(racers, bwrap ? 3 : 2, suite->options.quick ? 1 : 5, duration_ns,
 				100 * (uint64_t)BENCH_NS_PER_MS);
 	if (r < 0)
 		return r;
-	bench_slots_add(slots, &(struct bench_row){.name = "bash_true_rate_64",
+	bench_suite_add(suite, &(struct bench_row){.name = "bash_true_rate_64",
 						   .value = racers[0].rate,
 						   .unit = BENCH_PER_SECOND,
 						   .baseline = "two loops of posix_spawn",
 						   .baseline_value = racers[1].rate,
 						   .target = BENCH_AT_LEAST,
 						   .limit = 3});
-	bench_slots_add_bwrap(slots, &(struct bench_row){.name = "bash_true_rate_64_vs_bwrap",
+	bench_slots_add_bwrap(suite, &(struct bench_row){.name = "bash_true_rate_64_vs_bwrap",
 							 .value = racers[0].rate,
 							 .unit = BENCH_PER_SECOND,
 							 .baseline = "two loops of bwrap",

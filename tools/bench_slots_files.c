@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "bench_slots.h"
-#include "bench_slots_call.h"
+#include "bench_tool.h"
 #include "bench_slots_uring.h"
 #include "bench_turns.h"
 #include "cli.h"
@@ -102,18 +102,18 @@ static int write_file(struct tr_client *client, const char *use, uint64_t number
 }
 
 /* core: of toolringd and of the other process; -1: any. */
-static int time_reads(struct bench_slots *slots, int core, double *ret_ns, double *ret_echo_ns)
+static int time_reads(struct bench_suite *suite, int core, double *ret_ns, double *ret_echo_ns)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	_cleanup_(bench_tool_deinit) struct bench_tool tool = {0};
 	_cleanup_(echo_stop) struct echo echo = {.socket = -1};
-	size_t n = slots->options->quick ? 100 : 5000;
+	size_t n = suite->options.quick ? 100 : 5000;
 	struct bench_side sides[] = {
 		{.step = bench_tool_call, .data = &tool, .n_steps = n},
 		{.step = echo_step, .data = &echo, .n_steps = n},
 	};
-	int r = bench_slots_start_on(slots, core, NULL, &daemon, &client);
+	int r = bench_suite_start_on(suite, core, NULL, &daemon, &client);
 
 	bench_tool_read(&tool, client, "file", FILE_NAME);
 	if (r == 0)
@@ -121,7 +121,7 @@ static int time_reads(struct bench_slots *slots, int core, double *ret_ns, doubl
 	if (r == 0)
 		r = echo_start(&echo, core);
 	if (r == 0)
-		r = bench_turns(sides, N_ELEMENTS(sides), slots->options->quick ? 1 : 7);
+		r = bench_turns(sides, N_ELEMENTS(sides), suite->options.quick ? 1 : 7);
 	*ret_ns = sides[0].p50_ns;
 	*ret_echo_ns = sides[1].p50_ns;
 	return r;
@@ -132,19 +132,19 @@ static int time_reads(struct bench_slots *slots, int core, double *ret_ns, doubl
  * bench ring. Left to itself the kernel may put both on one core, where a switch between two
  * processes that do nothing else takes a twentieth of the time; or not, and then it takes as long.
  */
-int bench_slots_read(struct bench_slots *slots)
+int bench_slots_read(struct bench_suite *suite)
 {
 	double ns;
 	double echo_ns;
 	int r;
 
-	if (bench_slots_wants(slots, "read_file_p50")) {
-		bench_pin(slots->cores.ours);
-		r = time_reads(slots, slots->cores.theirs, &ns, &echo_ns);
+	if (bench_suite_wants(suite, "read_file_p50")) {
+		bench_pin(suite->cores.ours);
+		r = time_reads(suite, suite->cores.theirs, &ns, &echo_ns);
 		bench_unpin();
 		if (r < 0)
 			return r;
-		bench_slots_add(slots, &(struct bench_row){.name = "read_file_p50",
+		bench_suite_add(suite, &(struct bench_row){.name = "read_file_p50",
 							   .value = ns,
 							   .unit = BENCH_NS,
 							   .baseline = "bare socketpair round trip",
@@ -152,12 +152,12 @@ int bench_slots_read(struct bench_slots *slots)
 							   .target = BENCH_AT_MOST,
 							   .limit = 1.5});
 	}
-	if (!bench_slots_wants(slots, "read_file_any_core"))
+	if (!bench_suite_wants(suite, "read_file_any_core"))
 		return 0;
-	r = time_reads(slots, -1, &ns, &echo_ns);
+	r = time_reads(suite, -1, &ns, &echo_ns);
 	if (r < 0)
 		return r;
-	bench_slots_add(slots, &(struct bench_row){.name = "read_file_any_core",
+	bench_suite_add(suite, &(struct bench_row){.name = "read_file_any_core",
 						   .value = ns,
 						   .unit = BENCH_NS,
 						   .baseline = "bare, on whatever cores",
@@ -189,13 +189,13 @@ static int crowd_run(void *data, uint64_t end_ns, uint64_t *ret_n)
 	return bench_flight_run(&flight, end_ns, ret_n);
 }
 
-static int make_host_file(const struct bench_slots *slots)
+static int make_host_file(const struct bench_suite *suite)
 {
 	char path[160];
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/" FILE_NAME, slots->dir);
+	snprintf(path, sizeof(path), "%s/" FILE_NAME, suite->dir);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
@@ -209,19 +209,19 @@ static void cleanup_readers(struct bench_readers **readers)
 	bench_readers_stop(*readers);
 }
 
-int bench_slots_read_rate(struct bench_slots *slots)
+int bench_slots_read_rate(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	_cleanup_(cleanup_readers) struct bench_readers *readers = NULL;
 	struct crowd crowd = {0};
-	uint64_t duration_ns = (slots->options->quick ? 100 : 2000) * (uint64_t)BENCH_NS_PER_MS;
-	int r = make_host_file(slots);
+	uint64_t duration_ns = (suite->options.quick ? 100 : 2000) * (uint64_t)BENCH_NS_PER_MS;
+	int r = make_host_file(suite);
 
 	if (r == 0)
-		r = bench_readers_start(&readers, N_TRAJECTORIES, slots->dir, FILE_NAME);
+		r = bench_readers_start(&readers, N_TRAJECTORIES, suite->dir, FILE_NAME);
 	if (r == 0)
-		r = bench_slots_start(slots, NULL, &daemon, &client);
+		r = bench_suite_start(suite, NULL, &daemon, &client);
 	crowd.client = client;
 	bench_tool_read(&crowd.tool, client, "file", FILE_NAME);
 	for (uint64_t i = 0; i < N_TRAJECTORIES && r == 0; i++)
@@ -232,11 +232,11 @@ int bench_slots_read_rate(struct bench_slots *slots)
 			{.run = bench_readers_run, .data = readers},
 		};
 
-		r = bench_races(racers, N_ELEMENTS(racers), slots->options->quick ? 1 : 5,
+		r = bench_races(racers, N_ELEMENTS(racers), suite->options.quick ? 1 : 5,
 				duration_ns, 0);
 		if (r < 0)
 			return r;
-		bench_slots_add(slots,
+		bench_suite_add(suite,
 				&(struct bench_row){.name = "read_file_rate_64",
 						    .value = racers[0].rate,
 						    .unit = BENCH_PER_SECOND,

@@ -4,7 +4,7 @@
 
 #include "bench_slots.h"
 #include "bench_system.h"
-#include "bench_slots_call.h"
+#include "bench_tool.h"
 #include "bench_turns.h"
 #include "cli.h"
 
@@ -27,29 +27,30 @@ static int maker_step(void *data)
 	return r < 0 ? r : bench_tool_call(&maker->write);
 }
 
-int bench_slots_make(struct bench_slots *slots)
+int bench_slots_make(struct bench_suite *suite)
 {
 	/* Without any made ahead, or each acquire would only take one. Those made here are kept, so
 	 * that none is taken that was used before. */
 	static const char *const flags[] = {"--slots-warm", "0", "--slots-min", "0", NULL};
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
-	bool quick = slots->options->quick;
+	bool quick = suite->options.quick;
 	struct maker maker = {0};
-	struct bench_words wrapped = slots->bwrap;
+	const struct bench_words *bwrap = bench_slots_bwrap();
+	struct bench_words wrapped = bwrap ? *bwrap : (struct bench_words){0};
 	struct bench_side sides[] = {
 		{.step = maker_step, .data = &maker, .n_steps = quick ? 4 : 40},
 		{.step = bench_spawn, .data = &wrapped, .n_steps = quick ? 4 : 40},
 	};
-	int r = bench_slots_start(slots, flags, &daemon, &client);
+	int r = bench_suite_start(suite, flags, &daemon, &client);
 
 	bench_words_add(&wrapped, (const char *[]){"/bin/true", NULL});
 	bench_tool_write(&maker.write, client, "make", "a", "a", 1);
 	if (r == 0)
-		r = bench_turns(sides, slots->has_bwrap ? 2 : 1, quick ? 1 : 5);
+		r = bench_turns(sides, bwrap ? 2 : 1, quick ? 1 : 5);
 	bench_tool_deinit(&maker.write);
 	if (r == 0)
-		bench_slots_add_bwrap(slots, &(struct bench_row){.name = "slot_make",
+		bench_slots_add_bwrap(suite, &(struct bench_row){.name = "slot_make",
 								 .value = sides[0].p50_ns,
 								 .unit = BENCH_NS,
 								 .baseline = "bwrap ... /bin/true",
@@ -95,17 +96,17 @@ static int bare_run(void *data, uint64_t end_ns, uint64_t *ret_n)
 	return bench_loops(bench_bare_namespaces, data, bench_n_cores(), end_ns, ret_n);
 }
 
-int bench_slots_rate(struct bench_slots *slots)
+int bench_slots_rate(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	static struct turnover turnover;
-	bool quick = slots->options->quick;
+	bool quick = suite->options.quick;
 	struct bench_racer racers[] = {
 		{.run = turnover_run, .data = &turnover},
 		{.run = bare_run},
 	};
-	int r = bench_slots_start(slots, NULL, &daemon, &client);
+	int r = bench_suite_start(suite, NULL, &daemon, &client);
 
 	turnover = (struct turnover){.client = client};
 	for (size_t i = 0; i < N_LANES; i++)
@@ -117,7 +118,7 @@ int bench_slots_rate(struct bench_slots *slots)
 				(quick ? 1 : 10) * (uint64_t)BENCH_NS_PER_S,
 				(quick ? 200 : 1000) * (uint64_t)BENCH_NS_PER_MS);
 	if (r == 0)
-		bench_slots_add(slots,
+		bench_suite_add(suite,
 				&(struct bench_row){.name = "slot_rate",
 						    .value = racers[0].mean_rate,
 						    .unit = BENCH_PER_SECOND,
@@ -158,13 +159,13 @@ static void resetter_deinit(struct resetter *resetter)
 	bench_tool_deinit(&resetter->reset);
 }
 
-int bench_slots_reset(struct bench_slots *slots)
+int bench_slots_reset(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
 	_cleanup_(resetter_deinit) struct resetter small = {0};
 	_cleanup_(resetter_deinit) struct resetter large = {0};
-	bool quick = slots->options->quick;
+	bool quick = suite->options.quick;
 	struct bench_side sides[] = {
 		{.prepare = resetter_prepare,
 		 .step = resetter_step,
@@ -175,7 +176,7 @@ int bench_slots_reset(struct bench_slots *slots)
 		 .data = &large,
 		 .n_steps = quick ? 1 : 10},
 	};
-	int r = bench_slots_start(slots, NULL, &daemon, &client);
+	int r = bench_suite_start(suite, NULL, &daemon, &client);
 
 	bench_tool_write(&small.change, client, "reset", "a", "small edit\n", 11);
 	bench_tool_bash(&large.change, client, "reset",
@@ -186,12 +187,12 @@ int bench_slots_reset(struct bench_slots *slots)
 		r = bench_turns(sides, N_ELEMENTS(sides), quick ? 1 : 5);
 	if (r < 0)
 		return r;
-	bench_slots_add(slots, &(struct bench_row){.name = "reset_small",
+	bench_suite_add(suite, &(struct bench_row){.name = "reset_small",
 						   .value = sides[0].p50_ns,
 						   .unit = BENCH_NS,
 						   .target = BENCH_AT_MOST,
 						   .limit = 1e6});
-	bench_slots_add(slots, &(struct bench_row){.name = "reset_large",
+	bench_suite_add(suite, &(struct bench_row){.name = "reset_large",
 						   .value = sides[1].p50_ns,
 						   .unit = BENCH_NS});
 	return 0;

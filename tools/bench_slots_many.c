@@ -2,25 +2,22 @@
 /* What 2,000 slots cost that do nothing, and what a call takes on one of them. */
 
 #include "bench_slots.h"
-#include "bench_slots_call.h"
-#include "bench_slots_memory.h"
+#include "bench_tool.h"
+#include "bench_memory.h"
 #include "bench_turns.h"
 #include "cli.h"
 
 #define N_MANY   2000
 #define N_FEW    10
-#define N_LANES  32
 #define N_ROUNDS 3
 #define N_KIB    1024.0
 
 struct many {
-	struct bench_slots *slots;
+	struct bench_suite *suite;
 	struct bench_daemon daemon;
 	struct tr_client *client;
-	uint64_t n;    /* all */
-	uint64_t next; /* trajectory, of those a flight goes over */
-	enum tr_kind kind;
-	struct bench_tool tool; /* of a flight */
+	uint64_t n;             /* all */
+	struct bench_tool tool; /* on each */
 	struct bench_tool bash; /* the calls that are timed */
 	struct bench_tool read;
 };
@@ -86,7 +83,7 @@ static void add_costs(struct many *m, const struct costs *rounds, size_t n_round
 
 		for (size_t k = 0; k < n_rounds; k++)
 			values[k] = rounds[k].bytes[i];
-		bench_slots_add(m->slots, &(struct bench_row){
+		bench_suite_add(m->suite, &(struct bench_row){
 						  .name = rows[i].name,
 						  .value = bench_median(values, n_rounds),
 						  .unit = BENCH_BYTES,
@@ -96,42 +93,16 @@ static void add_costs(struct many *m, const struct costs *rounds, size_t n_round
 	}
 }
 
-static int next_of_all(void *data, size_t lane, struct tr_call *ret_call)
-{
-	struct many *m = data;
-
-	(void)lane;
-	if (m->next >= m->n)
-		return 1;
-	m->tool.trajectory = bench_name("many", m->next++);
-	if (m->kind == TR_KIND_EXECUTE)
-		bench_tool_fill(&m->tool, ret_call);
-	else
-		bench_tool_fill_other(&m->tool, m->kind, ret_call);
-	return 0;
-}
-
 /* One call of that kind on each trajectory from first up to but not including end. */
 static int on_each(struct many *m, uint64_t first, uint64_t end, enum tr_kind kind)
 {
-	const struct bench_flight flight = {
-		.client = m->client, .next = next_of_all, .data = m, .n_lanes = N_LANES};
-	uint64_t n = m->n;
-	uint64_t n_done;
-	int r;
-
-	m->next = first;
-	m->n = end;
-	m->kind = kind;
-	r = bench_flight_run(&flight, 0, &n_done);
-	m->n = n;
-	return r;
+	return bench_tool_each(&m->tool, "many", kind, first, end);
 }
 
 /* Both calls in turns, each turn on another slot of those from first on, up to end. */
 static int time_calls(struct many *m, struct bench_side sides[2], uint64_t first, uint64_t end)
 {
-	int n_turns = m->slots->options->quick ? 1 : 2;
+	int n_turns = m->suite->options.quick ? 1 : 2;
 	int r = 0;
 
 	for (int turn = 0; turn < n_turns && r == 0; turn++) {
@@ -152,41 +123,29 @@ static int time_calls(struct many *m, struct bench_side sides[2], uint64_t first
 
 static int measure_idle(struct many *m)
 {
-	uint64_t window_ns = (m->slots->options->quick ? 1 : 10) * (uint64_t)BENCH_NS_PER_S;
-	uint64_t before;
-	uint64_t after;
-	pid_t pid;
-	int r = bench_daemon_pid(&m->daemon, m->client, &pid);
+	double ns;
+	int r = bench_daemon_idle(&m->daemon, m->client, m->suite->options.quick, &ns);
 
-	bench_sleep_ns(500 * BENCH_NS_PER_MS);
 	if (r == 0)
-		r = bench_cpu_ns(pid, &before);
-	if (r < 0)
-		return r;
-	bench_sleep_ns(window_ns);
-	r = bench_cpu_ns(pid, &after);
-	if (r < 0)
-		return r;
-	bench_slots_add(m->slots, &(struct bench_row){.name = "slot_idle_cpu",
-						      .value = (double)(after - before) * 10e9 /
-							       (double)window_ns,
-						      .unit = BENCH_NS,
-						      .target = BENCH_BELOW,
-						      .limit = 1e6});
-	return 0;
+		bench_suite_add(m->suite, &(struct bench_row){.name = "slot_idle_cpu",
+							      .value = ns,
+							      .unit = BENCH_NS,
+							      .target = BENCH_BELOW,
+							      .limit = 1e6});
+	return r;
 }
 
 static void add_calls(struct many *m, const struct bench_side few[2],
 		      const struct bench_side many[2])
 {
-	bench_slots_add(m->slots, &(struct bench_row){.name = "many_slots_call",
+	bench_suite_add(m->suite, &(struct bench_row){.name = "many_slots_call",
 						      .value = many[0].p50_ns,
 						      .unit = BENCH_NS,
 						      .baseline = "bash true with ten slots",
 						      .baseline_value = few[0].p50_ns,
 						      .target = BENCH_AT_MOST,
 						      .limit = 1.1});
-	bench_slots_add(m->slots, &(struct bench_row){.name = "many_slots_read",
+	bench_suite_add(m->suite, &(struct bench_row){.name = "many_slots_read",
 						      .value = many[1].p50_ns,
 						      .unit = BENCH_NS,
 						      .baseline = "read_file with ten slots",
@@ -201,16 +160,16 @@ static int grow(struct many *m, struct costs *ret_costs)
 	struct bench_memory few = {0};
 	struct bench_memory bare = {0};
 	struct bench_memory warm = {0};
-	int r = bench_memory_read(m->slots->options->quick, &few);
+	int r = bench_memory_read(m->suite->options.quick, &few);
 
 	if (r == 0)
 		r = on_each(m, N_FEW, m->n, TR_KIND_ACQUIRE);
 	if (r == 0)
-		r = bench_memory_read(m->slots->options->quick, &bare);
+		r = bench_memory_read(m->suite->options.quick, &bare);
 	if (r == 0)
 		r = on_each(m, N_FEW, m->n, TR_KIND_EXECUTE);
 	if (r == 0)
-		r = bench_memory_read(m->slots->options->quick, &warm);
+		r = bench_memory_read(m->suite->options.quick, &warm);
 	if (r == 0)
 		fill_costs(m, &few, &bare, &warm, ret_costs);
 	return r;
@@ -221,16 +180,16 @@ static int shrink(struct many *m)
 	int r = on_each(m, N_FEW, m->n, TR_KIND_RELEASE);
 
 	/* Namespaces are taken down later. */
-	bench_sleep_ns((m->slots->options->quick ? 100 : 3000) * (uint64_t)BENCH_NS_PER_MS);
+	bench_sleep_ns((m->suite->options.quick ? 100 : 3000) * (uint64_t)BENCH_NS_PER_MS);
 	return r;
 }
 
 static int measure(struct many *m)
 {
-	size_t n = m->slots->options->quick ? 20 : 400;
-	size_t n_rounds = m->slots->options->quick ? 1 : N_ROUNDS;
-	bool calls = bench_slots_wants(m->slots, "many_slots_call") ||
-		     bench_slots_wants(m->slots, "many_slots_read");
+	size_t n = m->suite->options.quick ? 20 : 400;
+	size_t n_rounds = m->suite->options.quick ? 1 : N_ROUNDS;
+	bool calls = bench_suite_wants(m->suite, "many_slots_call") ||
+		     bench_suite_wants(m->suite, "many_slots_read");
 	struct bench_side few[] = {
 		{.step = bench_tool_call, .data = &m->bash, .n_steps = n},
 		{.step = bench_tool_call, .data = &m->read, .n_steps = 4 * n},
@@ -245,7 +204,7 @@ static int measure(struct many *m)
 			r = time_calls(m, few, 0, N_FEW);
 		if (r == 0)
 			r = grow(m, &costs[i]);
-		if (r == 0 && i == 0 && bench_slots_wants(m->slots, "slot_idle_cpu"))
+		if (r == 0 && i == 0 && bench_suite_wants(m->suite, "slot_idle_cpu"))
 			r = measure_idle(m);
 		if (r == 0 && calls)
 			r = time_calls(m, many, N_FEW, m->n);
@@ -260,16 +219,16 @@ static int measure(struct many *m)
 	return 0;
 }
 
-int bench_slots_many(struct bench_slots *slots)
+int bench_slots_many(struct bench_suite *suite)
 {
 	/* No slot that was taken is to be given back for having nothing to do. */
 	static const char *const flags[] = {"--slots-max", "4096", "--idle-ttl-s", "86400", NULL};
-	struct many m = {.slots = slots, .n = slots->options->quick ? 40 : N_MANY};
+	struct many m = {.suite = suite, .n = suite->options.quick ? 40 : N_MANY};
 	int r;
 
 	/* Ten slots or all: each call is to have the same cores. */
-	bench_pin(slots->cores.ours);
-	r = bench_slots_start_on(slots, slots->cores.theirs, flags, &m.daemon, &m.client);
+	bench_pin(suite->cores.ours);
+	r = bench_suite_start_on(suite, suite->cores.theirs, flags, &m.daemon, &m.client);
 
 	bench_tool_bash(&m.tool, m.client, "many", "true");
 	bench_tool_bash(&m.bash, m.client, "many", "true");

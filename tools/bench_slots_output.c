@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "bench_slots.h"
-#include "bench_slots_call.h"
+#include "bench_tool.h"
 #include "bench_turns.h"
 #include "cli.h"
 
@@ -61,7 +61,7 @@ static int watch_call(struct bench_tool *tool, const struct own *own, double *re
 	return r;
 }
 
-static int measure_memory(struct bench_slots *slots, struct bench_daemon *daemon,
+static int measure_memory(struct bench_suite *suite, struct bench_daemon *daemon,
 			  struct tr_client *client, const char *command)
 {
 	_cleanup_(bench_tool_deinit) struct bench_tool warm = {0};
@@ -86,7 +86,7 @@ static int measure_memory(struct bench_slots *slots, struct bench_daemon *daemon
 	if (r == 0)
 		r = watch_call(&tool, &own, &growth);
 	if (r == 0)
-		bench_slots_add(slots, &(struct bench_row){.name = "yes_memory",
+		bench_suite_add(suite, &(struct bench_row){.name = "yes_memory",
 							   .value = growth,
 							   .unit = BENCH_BYTES,
 							   .target = BENCH_AT_MOST,
@@ -94,7 +94,7 @@ static int measure_memory(struct bench_slots *slots, struct bench_daemon *daemon
 	return r;
 }
 
-static int measure_time(struct bench_slots *slots, struct tr_client *client, const char *command,
+static int measure_time(struct bench_suite *suite, struct tr_client *client, const char *command,
 			const char *plain_command)
 {
 	_cleanup_(bench_tool_deinit) struct bench_tool tool = {0};
@@ -108,9 +108,9 @@ static int measure_time(struct bench_slots *slots, struct tr_client *client, con
 	bench_tool_bash(&tool, client, "yes", command);
 	tool.timeout_s = TIMEOUT_S;
 	bench_words_add(&plain, (const char *[]){"/bin/bash", "-c", plain_command, NULL});
-	r = bench_turns(sides, N_ELEMENTS(sides), slots->options->quick ? 1 : 4);
+	r = bench_turns(sides, N_ELEMENTS(sides), suite->options.quick ? 1 : 4);
 	if (r == 0)
-		bench_slots_add(slots, &(struct bench_row){.name = "yes_time",
+		bench_suite_add(suite, &(struct bench_row){.name = "yes_time",
 							   .value = sides[0].p50_ns,
 							   .unit = BENCH_NS,
 							   .baseline = "yes | head >/dev/null",
@@ -120,19 +120,19 @@ static int measure_time(struct bench_slots *slots, struct tr_client *client, con
 	return r;
 }
 
-int bench_slots_output(struct bench_slots *slots)
+int bench_slots_output(struct bench_suite *suite)
 {
-	_cleanup_(bench_slots_cleanup_daemon) struct bench_daemon daemon = {0};
+	_cleanup_(bench_suite_cleanup_daemon) struct bench_daemon daemon = {0};
 	_cleanup_(cli_cleanup_client) struct tr_client *client = NULL;
-	bool quick = slots->options->quick;
+	bool quick = suite->options.quick;
 	const char *command = quick ? "yes | head -c " N_BYTES_QUICK : "yes | head -c " N_BYTES;
 	const char *plain = quick ? "yes | head -c " N_BYTES_QUICK " >/dev/null"
 				  : "yes | head -c " N_BYTES " >/dev/null";
-	int r = bench_slots_start(slots, NULL, &daemon, &client);
+	int r = bench_suite_start(suite, NULL, &daemon, &client);
 
-	if (r == 0 && bench_slots_wants(slots, "yes_memory"))
-		r = measure_memory(slots, &daemon, client, command);
-	if (r == 0 && bench_slots_wants(slots, "yes_time"))
-		r = measure_time(slots, client, command, plain);
+	if (r == 0 && bench_suite_wants(suite, "yes_memory"))
+		r = measure_memory(suite, &daemon, client, command);
+	if (r == 0 && bench_suite_wants(suite, "yes_time"))
+		r = measure_time(suite, client, command, plain);
 	return r;
 }

@@ -36,19 +36,28 @@ int bench_spawn(void *data)
 	return r ? -r : wait_success(pid);
 }
 
-static void read_to_end(int fd)
+static void read_to_end(int fd, struct bench_spawn_read *s)
 {
 	char buffer[65536];
 	ssize_t n;
 
-	do
+	s->n_output = 0;
+	do {
+		size_t n_room = s->output ? s->n_output_max - s->n_output : 0;
+
 		n = read(fd, buffer, sizeof(buffer));
-	while (n > 0 || (n < 0 && errno == EINTR));
+		if (n > 0 && n_room > 0) {
+			size_t n_kept = (size_t)n < n_room ? (size_t)n : n_room;
+
+			memcpy(s->output + s->n_output, buffer, n_kept);
+			s->n_output += n_kept;
+		}
+	} while (n > 0 || (n < 0 && errno == EINTR));
 }
 
 int bench_spawn_read(void *data)
 {
-	const struct bench_spawn_read *s = data;
+	struct bench_spawn_read *s = data;
 	posix_spawn_file_actions_t actions;
 	int pipe[2];
 	pid_t pid;
@@ -58,7 +67,7 @@ int bench_spawn_read(void *data)
 		return -errno;
 	posix_spawn_file_actions_init(&actions);
 	r = posix_spawn_file_actions_adddup2(&actions, pipe[1], STDOUT_FILENO);
-	if (r == 0)
+	if (r == 0 && s->cwd)
 		r = posix_spawn_file_actions_addchdir_np(&actions, s->cwd);
 	if (r == 0)
 		r = posix_spawn(&pid, s->words.words[0], &actions, NULL,
@@ -66,7 +75,7 @@ int bench_spawn_read(void *data)
 	posix_spawn_file_actions_destroy(&actions);
 	close(pipe[1]);
 	if (r == 0)
-		read_to_end(pipe[0]);
+		read_to_end(pipe[0], s);
 	close(pipe[0]);
 	return r ? -r : wait_success(pid);
 }
@@ -99,8 +108,7 @@ void bench_words_add(struct bench_words *words, const char *const *more)
 	words->words[words->n] = NULL;
 }
 
-/* The path of a program in PATH. */
-static bool find_program(const char *name, char *ret_path, size_t n)
+bool bench_find_program(const char *name, char *ret_path, size_t n)
 {
 	const char *at = getenv("PATH");
 
@@ -137,7 +145,7 @@ bool bench_bwrap_words(struct bench_words *ret_words)
 	struct bench_words try;
 	struct bench_words words = {0};
 
-	if (!find_program("bwrap", path, sizeof(path))) {
+	if (!bench_find_program("bwrap", path, sizeof(path))) {
 		cli_error("bubblewrap is not installed (bwrap): nothing to compare with");
 		return false;
 	}

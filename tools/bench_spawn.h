@@ -21,14 +21,22 @@ int bench_spawn(void *data);
 
 struct bench_spawn_read {
 	struct bench_words words;
-	const char *cwd;
+	const char *cwd; /* NULL: ours */
+	char *output;    /* NULL: nobody wants it */
+	size_t n_output_max;
+	size_t n_output; /* of the last step */
 };
-/* data: struct bench_spawn_read. The same, and its output is read through a pipe to its end. */
+/*
+ * data: struct bench_spawn_read. The same, and its output is read through a pipe to its end; what fits
+ * is kept.
+ */
 int bench_spawn_read(void *data);
 
 /* No data. A process in new namespaces, the same as a slot's, that exits at once. */
 int bench_bare_namespaces(void *data);
 
+/* The path of a program in PATH. */
+bool bench_find_program(const char *name, char *ret_path, size_t n);
 void bench_words_add(struct bench_words *words, const char *const *more);
 /*
  * bubblewrap with the namespaces and the root that a slot has, up to the program. false, after saying

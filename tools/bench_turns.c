@@ -45,7 +45,7 @@ static int do_step(struct bench_side *side, uint64_t *ret_ns)
 	before = bench_now_ns();
 	r = side->step(side->data);
 	*ret_ns = bench_now_ns() - before;
-	return r;
+	return r == 0 && side->check ? side->check(side->data) : r;
 }
 
 static int take_turn(struct bench_side *side)

@@ -14,13 +14,14 @@
 struct bench_side {
 	int (*prepare)(void *data); /* before each, not timed; or NULL */
 	int (*step)(void *data);
+	int (*check)(void *data); /* after each, not timed; or NULL */
 	void *data;
 	size_t n_steps; /* in a turn; a twentieth of them, not timed, comes before */
 	double p50_ns;  /* of the best turn, as is p99_ns */
 	double p99_ns;
 };
 
-/* 0, or the first error of a prepare or step. */
+/* 0, or the first error of a prepare, step or check. */
 int bench_turns(struct bench_side *sides, size_t n_sides, int n_turns);
 
 /* As many of one thing as go through in a given time. */

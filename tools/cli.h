@@ -41,6 +41,7 @@ extern const struct command command_bench;
 extern const struct command command_bench_alloc_client;
 extern const struct command command_bench_load;
 extern const struct command command_bench_ring;
+extern const struct command command_bench_shells;
 extern const struct command command_bench_slots;
 extern const struct command command_call;
 extern const struct command command_doctor;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bench_slots_memory.h"
+#include "bench_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>

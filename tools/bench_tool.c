@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bench_slots_call.h"
+#include "bench_tool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #define ANSWER_MS 120000
 #define N_REAPED  64
+#define N_LANES   32 /* of bench_tool_each() */
 
 struct bench_name bench_name(const char *use, uint64_t number)
 {
@@ -20,36 +22,38 @@ struct bench_name bench_name(const char *use, uint64_t number)
 	return name;
 }
 
-static void tool_init(struct bench_tool *t, struct tr_client *client, const char *use,
-		      const char *tool)
+void bench_tool_init(struct bench_tool *t, struct tr_client *client, const char *use,
+		     const char *tool)
 {
 	*t = (struct bench_tool){.client = client, .trajectory = bench_name(use, 0), .tool = tool};
+}
+
+void bench_tool_argument(struct bench_tool *t, const char *key, struct tr_value value)
+{
+	assert(t->n_arguments < BENCH_N_ARGUMENTS);
+	t->arguments[t->n_arguments++] = (struct tr_member){.key = key, .value = value};
 }
 
 void bench_tool_bash(struct bench_tool *t, struct tr_client *client, const char *use,
 		     const char *command)
 {
-	tool_init(t, client, use, "bash");
-	t->arguments[t->n_arguments++] =
-		(struct tr_member){.key = "command", .value = tr_string(command)};
+	bench_tool_init(t, client, use, "bash");
+	bench_tool_argument(t, "command", tr_string(command));
 }
 
 void bench_tool_read(struct bench_tool *t, struct tr_client *client, const char *use,
 		     const char *path)
 {
-	tool_init(t, client, use, "read_file");
-	t->arguments[t->n_arguments++] =
-		(struct tr_member){.key = "path", .value = tr_string(path)};
+	bench_tool_init(t, client, use, "read_file");
+	bench_tool_argument(t, "path", tr_string(path));
 }
 
 void bench_tool_write(struct bench_tool *t, struct tr_client *client, const char *use,
 		      const char *path, const char *content, size_t n)
 {
-	tool_init(t, client, use, "write_file");
-	t->arguments[t->n_arguments++] =
-		(struct tr_member){.key = "path", .value = tr_string(path)};
-	t->arguments[t->n_arguments++] =
-		(struct tr_member){.key = "content", .value = tr_string_n(content, n)};
+	bench_tool_init(t, client, use, "write_file");
+	bench_tool_argument(t, "path", tr_string(path));
+	bench_tool_argument(t, "content", tr_string_n(content, n));
 }
 
 void bench_tool_deinit(struct bench_tool *t)
@@ -60,6 +64,7 @@ void bench_tool_deinit(struct bench_tool *t)
 void bench_tool_fill(const struct bench_tool *t, struct tr_call *ret_call)
 {
 	*ret_call = (struct tr_call){
+		.kind = t->kind,
 		.trajectory_id = t->trajectory.s,
 		.tool = t->tool,
 		.arguments = tr_map(t->arguments, t->n_arguments),
@@ -178,4 +183,38 @@ int bench_flight_run(const struct bench_flight *flight, uint64_t end_ns, uint64_
 	for (size_t i = 0; i < N_REAPED; i++)
 		tr_result_deinit(&results[i]);
 	return r;
+}
+
+struct each {
+	struct bench_tool *tool;
+	const char *use;
+	enum tr_kind kind;
+	uint64_t next;
+	uint64_t end;
+};
+
+static int each_next(void *data, size_t lane, struct tr_call *ret_call)
+{
+	struct each *e = data;
+
+	(void)lane;
+	if (e->next >= e->end)
+		return 1;
+	e->tool->trajectory = bench_name(e->use, e->next++);
+	if (e->kind == TR_KIND_EXECUTE)
+		bench_tool_fill(e->tool, ret_call);
+	else
+		bench_tool_fill_other(e->tool, e->kind, ret_call);
+	return 0;
+}
+
+int bench_tool_each(struct bench_tool *t, const char *use, enum tr_kind kind, uint64_t first,
+		    uint64_t end)
+{
+	struct each each = {.tool = t, .use = use, .kind = kind, .next = first, .end = end};
+	const struct bench_flight flight = {
+		.client = t->client, .next = each_next, .data = &each, .n_lanes = N_LANES};
+	uint64_t n;
+
+	return bench_flight_run(&flight, 0, &n);
 }

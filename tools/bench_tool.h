@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TOOLS_BENCH_SLOTS_CALL_H
-#define TOOLS_BENCH_SLOTS_CALL_H
+#ifndef TOOLS_BENCH_TOOL_H
+#define TOOLS_BENCH_TOOL_H
 
 /* Tool calls, one at a time or many in flight, every answer looked at. */
 
@@ -13,6 +13,8 @@ struct bench_name {
 	char s[32];
 };
 
+#define BENCH_N_ARGUMENTS 6
+
 /* A trajectory's id: what it is for, and a number. */
 struct bench_name bench_name(const char *use, uint64_t number);
 
@@ -20,13 +22,18 @@ struct bench_name bench_name(const char *use, uint64_t number);
 struct bench_tool {
 	struct tr_client *client;
 	struct bench_name trajectory;
-	const char *tool;
-	struct tr_member arguments[2];
+	const char *tool;  /* NULL: a call of ... */
+	enum tr_kind kind; /* ... this kind; 0: EXECUTE */
+	struct tr_member arguments[BENCH_N_ARGUMENTS];
 	size_t n_arguments;
 	double timeout_s;
 	struct tr_result result;
 };
 
+/* Any tool, or (tool NULL, and its kind set) another call; then its arguments, which are borrowed. */
+void bench_tool_init(struct bench_tool *t, struct tr_client *client, const char *use,
+		     const char *tool);
+void bench_tool_argument(struct bench_tool *t, const char *key, struct tr_value value);
 void bench_tool_bash(struct bench_tool *t, struct tr_client *client, const char *use,
 		     const char *command);
 void bench_tool_read(struct bench_tool *t, struct tr_client *client, const char *use,
@@ -42,6 +49,10 @@ void bench_tool_fill(const struct bench_tool *t, struct tr_call *ret_call);
 /* The same for the other kinds: ACQUIRE, RESET, RELEASE (with a reset) of the tool's trajectory. */
 int bench_tool_other(struct bench_tool *t, enum tr_kind kind);
 void bench_tool_fill_other(const struct bench_tool *t, enum tr_kind kind, struct tr_call *ret_call);
+
+/* One call of that kind on each trajectory USE-N from first up to but not including end. */
+int bench_tool_each(struct bench_tool *t, const char *use, enum tr_kind kind, uint64_t first,
+		    uint64_t end);
 
 /* 0 if the answer was "ok", else -EBADMSG, said on standard error. */
 int bench_answer(const struct tr_result *result);

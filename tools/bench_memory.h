@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TOOLS_BENCH_SLOTS_MEMORY_H
-#define TOOLS_BENCH_SLOTS_MEMORY_H
+#ifndef TOOLS_BENCH_MEMORY_H
+#define TOOLS_BENCH_MEMORY_H
 
 /* What the whole machine uses of its memory, the kernel's own included. */
 
