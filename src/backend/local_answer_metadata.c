@@ -124,16 +124,16 @@ static void write_action(struct local_pairs *pairs, const struct slot_request *a
 			 const struct slot_reply *reply, const struct span *parts)
 {
 	bool truncated = reply->flags & SLOT_TRUNCATED;
+	bool seen = reply->verdict == TR_OK && !(reply->flags & SLOT_NOT_SEEN);
 
 	switch ((enum slot_terminal)asked->action) {
 	case SLOT_TERMINAL_KEYS:
 		local_pair_bool(pairs, "blocked", asked->flags & SLOT_BLOCK);
 		if (asked->flags & SLOT_BLOCK || asked->n[SLOT_COMMAND])
-			local_pair_bool(pairs, "seen", !(reply->flags & SLOT_NOT_SEEN));
+			local_pair_bool(pairs, "seen", seen);
 		break;
 	case SLOT_TERMINAL_WAIT:
-		local_pair_bool(pairs, "seen",
-				reply->verdict == TR_OK && !(reply->flags & SLOT_NOT_SEEN));
+		local_pair_bool(pairs, "seen", seen);
 		break;
 	case SLOT_TERMINAL_CAPTURE:
 		local_pair_bool(pairs, "capture_entire", asked->flags & SLOT_ALL);

@@ -168,7 +168,6 @@ static const struct kind {
 	enum slot_op op;
 	uint32_t encoding; /* unless the call says another ... */
 	uint32_t format;   /* ... and this */
-	bool is_put;       /* into the slot: no answer grows with it, so the most is the default */
 	struct local_form form;
 } kinds[] = {
 	{
@@ -192,25 +191,21 @@ static const struct kind {
 	{
 		.kind = TR_KIND_ARTIFACT_WRITE,
 		.op = SLOT_ARTIFACT_WRITE,
-		.is_put = true,
 		.form = FORM("WRITE", of_write),
 	},
 	{
 		.kind = TR_KIND_ARTIFACT_UNPACK,
 		.op = SLOT_ARTIFACT_UNPACK,
-		.is_put = true,
 		.form = FORM("UNPACK", of_unpack),
 	},
 };
 
-static uint64_t cap_of(uint64_t given, uint64_t usual, uint64_t most)
+static uint64_t cap_of(uint64_t given, uint64_t most)
 {
-	uint64_t n = given ? given : usual;
-
-	return n < most ? n : most;
+	return given && given < most ? given : most;
 }
 
-static int set_caps(struct local_parse *p, const struct kind *kind)
+static int set_caps(struct local_parse *p)
 {
 	const struct local_caps *caps = p->caps;
 	struct slot_request *q = &p->q->header;
@@ -228,11 +223,8 @@ static int set_caps(struct local_parse *p, const struct kind *kind)
 			 anywhere ? "anywhere_bytes_max" : "artifact_bytes_max");
 		return TR_LIMIT;
 	}
-	q->stdout_max = cap_of(p->n_bytes_max, kind->is_put ? n_bytes : p->caps->artifact_bytes_max,
-			       n_bytes);
-	q->n_entries_max =
-		cap_of(p->n_entries_max, kind->is_put ? n_entries : p->caps->artifact_entries_max,
-		       n_entries);
+	q->stdout_max = cap_of(p->n_bytes_max, n_bytes);
+	q->n_entries_max = cap_of(p->n_entries_max, n_entries);
 	return 0;
 }
 
@@ -251,7 +243,7 @@ int local_artifact_read(struct local_parse *p, const struct backend_op *op)
 		r = local_form_read(p, &kind->form, op->arguments, NULL);
 		if (r < 0)
 			return r == -EINVAL ? TR_INVALID : r;
-		return set_caps(p, kind);
+		return set_caps(p);
 	}
 	snprintf(p->error, p->n_error, "artifacts of this kind are not available here");
 	return TR_INVALID;

@@ -121,13 +121,13 @@ static void test_requests(void **state)
 	assert_int_equal(q.timeout_ns, 5 * NS_PER_S);
 	q = ASK(READ, "m3 ss st sd", "encoding", "bytes", "include_sha256", "max_bytes", 7.0);
 	assert_true(q.encoding == SLOT_BYTES && q.flags == SLOT_SHA256 && q.stdout_max == 7);
-	/* A cap above the operator's is that; without one the usual one holds. */
+	/* A cap above the operator's is that, and so is none. */
 	q = ASK(READ, "m2 ss si", "encoding", "base64", "max_bytes", 100 * MIB);
 	assert_true(q.encoding == SLOT_BASE64 && q.stdout_max == 5000000);
 	q = ASK(READ, "m2 si st", "max_bytes", 100 * MIB, "anywhere");
 	assert_true(q.flags == SLOT_ANYWHERE && q.stdout_max == 64 * MIB);
 	q = ASK(READ, "m1 st", "anywhere");
-	assert_true(q.stdout_max == 5000000);
+	assert_true(q.stdout_max == 64 * MIB);
 	q = ASK(LIST, "m2 st si", "recursive", "max_entries", 3);
 	assert_true(q.flags == SLOT_ALL && q.n_entries_max == 3);
 	q = ASK(LIST, "m2 sf si", "recursive", "max_entries", 1000000);
