@@ -49,6 +49,18 @@ static int load(int fd, uint64_t size, uint64_t n_max, struct buf *out)
 	return r;
 }
 
+/* One of /proc says nothing of what was cut off. */
+static bool has_more(int fd)
+{
+	uint8_t byte;
+	ssize_t n;
+
+	do
+		n = read(fd, &byte, sizeof(byte));
+	while (n < 0 && errno == EINTR);
+	return n > 0;
+}
+
 static void hash(struct span content, uint8_t ret_sha256[SHA256_DIGEST_LENGTH])
 {
 	SHA256_CTX context;
@@ -106,7 +118,7 @@ int artifact_read(const struct workspace *w, struct span path, const struct arti
 	/* One that has shrunk meanwhile is whole. */
 	if (n < o->n_bytes_max)
 		ret->file_size = n;
-	if (ret->file_size > n)
+	if (ret->file_size > n || (n == o->n_bytes_max && has_more(fd)))
 		ret->flags |= SLOT_TRUNCATED;
 	if (o->with_sha256)
 		hash(n ? span_of(out->data + from, n) : span_of("", 0), ret->sha256);
