@@ -327,8 +327,10 @@ void job_answer(struct slot *s, struct slot_reply *reply, struct span error)
 		set_result(reply, &result);
 		parts[SLOT_ERROR] = span_string(result.error);
 	} else if (was_through || reply->verdict == TR_FAILED) {
-		/* Not the call's doing: something has killed it. */
-		reply->verdict = TR_UNKNOWN;
+		/* Not the call's doing: something has killed it, which guests can in their own room. */
+		bool has_guests = s->run.request.flags & SLOT_ANYWHERE;
+
+		reply->verdict = has_guests ? TR_FAILED : TR_UNKNOWN;
 		parts[SLOT_ERROR] = span_string("the process that did it died");
 	}
 	if (reply->verdict == TR_OK)

@@ -413,6 +413,7 @@ int shell_start(struct slot *s, bool for_terminal, bool *ret_started, enum slot_
 {
 	struct shell *sh = &s->shell;
 	enum slot_shell_end lost;
+	bool had_room;
 	int r;
 
 	*ret_started = false;
@@ -420,11 +421,24 @@ int shell_start(struct slot *s, bool for_terminal, bool *ret_started, enum slot_
 	if (is_well(s, for_terminal))
 		return 0;
 	lost = sh->lost;
+	had_room = s->shell_room.pid;
 	if (!sh->n_columns) {
 		sh->n_columns = TERMINAL_COLUMNS;
 		sh->n_rows = TERMINAL_ROWS;
 	}
 	r = start(s, ret_step);
+	/* Who lives there still may have used up what it needs, or attack it: the room goes first. */
+	if (r < 0 && r != -EAGAIN && had_room) {
+		uint16_t n_columns = sh->n_columns, n_rows = sh->n_rows;
+
+		lost = SLOT_SHELL_ROOM_LOST;
+		shell_end(s, lost);
+		room_drop(s, &s->shell_room);
+		s->shell_was_lost = true;
+		sh->n_columns = n_columns;
+		sh->n_rows = n_rows;
+		r = start(s, ret_step);
+	}
 	if (r < 0) {
 		shell_end(s, lost);
 		return r;

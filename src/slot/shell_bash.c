@@ -61,10 +61,16 @@ extern char *ps1_prompt WEAK;
 extern void *save_parser_state(void *state) WEAK;
 extern void restore_parser_state(void *state) WEAK;
 extern int interrupt_state WEAK;
+extern int terminating_signal WEAK;
+extern void termsig_handler(int signal) WEAK;
+extern int already_making_children WEAK; /* with job control */
 extern int indirection_level WEAK;
 extern int no_exit_on_failed_exec WEAK;
 extern int last_made_pid WEAK; /* with job control */
 extern void notify_and_cleanup(int unused) WEAK;
+extern void begin_unwind_frame(const char *tag) WEAK;
+extern void discard_unwind_frame(const char *tag) WEAK;
+extern void add_unwind_protect(void (*cleanup)(char *), char *argument) WEAK;
 
 static struct {
 	int socket;
@@ -75,7 +81,9 @@ static struct {
 	int pid;
 	void *parser; /* what bash was in the middle of reading */
 	int null;     /* /dev/null */
-	int terminal; /* to read keys from: never blocks, as an interrupt drops what was there */
+	bool is_hushed;
+	int hushed[2]; /* what stdout and stderr were; -1: closed */
+	int terminal;  /* to read keys from: never blocks, as an interrupt drops what was there */
 } shell;
 
 /* ---- Orders and reports ------------------------------------------------------------------------ */
@@ -252,8 +260,44 @@ static void forget_jobs(void)
 		call3(__NR_close, errors, 0, 0);
 }
 
+/*
+ * A command that bash gives up by a jump (its child was interrupted, a fork failed) is over only once
+ * bash is back at its prompt: what it does on the way, PROMPT_COMMAND and words about jobs, is no
+ * output of the command's.
+ */
+static void hush(char *unused)
+{
+	(void)unused;
+	if (!shell.is_running || shell.is_hushed || shell.pid != call3(__NR_getpid, 0, 0, 0))
+		return;
+	shell.is_hushed = true;
+	for (int i = 0; i < 2; i++) {
+		shell.hushed[i] = (int)call3(__NR_fcntl, i + 1, F_DUPFD_CLOEXEC_, SOCKET_AT);
+		call3(__NR_dup3, shell.null, i + 1, 0);
+	}
+}
+
+static void unhush(void)
+{
+	for (int i = 0; shell.is_hushed && i < 2; i++) {
+		if (shell.hushed[i] >= 0)
+			call3(__NR_dup3, shell.hushed[i], i + 1, 0);
+		call3(__NR_close, shell.hushed[i] >= 0 ? shell.hushed[i] : i + 1, 0, 0);
+	}
+	shell.is_hushed = false;
+}
+
+/* Bash notes a signal that ends it, and does so where it next looks, which before 5.2 is not here. */
+static void heed_end(void)
+{
+	if (&terminating_signal && &termsig_handler && terminating_signal)
+		termsig_handler(terminating_signal);
+}
+
 static void run(char *text)
 {
+	static const char frame[] = "toolring";
+	bool can_hush = &begin_unwind_frame && &discard_unwind_frame && &add_unwind_protect;
 	int flags = BASH_SEVAL_NONINT | BASH_SEVAL_NOHIST;
 	int depth = &indirection_level ? indirection_level : 0;
 	int may_fail = 0;
@@ -264,6 +308,9 @@ static void run(char *text)
 	/* An interrupt that came when nothing ran is not this command's. */
 	if (&interrupt_state)
 		interrupt_state = 0;
+	/* A fork that failed leaves bash amid a pipeline, and it would wait for the last child it made. */
+	if (&already_making_children)
+		already_making_children = 0;
 	/* `set -x` shows it. */
 	if (&indirection_level)
 		indirection_level = 0;
@@ -271,9 +318,16 @@ static void run(char *text)
 	if (&no_exit_on_failed_exec && !no_exit_on_failed_exec)
 		no_exit_on_failed_exec = may_fail = 1;
 	shell.parser = save_parser_state(shell.parser);
+	if (can_hush) {
+		begin_unwind_frame(frame);
+		add_unwind_protect(hush, NULL);
+	}
 	shell.is_running = true;
 	status = parse_and_execute(text, "-c", flags);
+	heed_end();
 	shell.is_running = false;
+	if (can_hush)
+		discard_unwind_frame(frame);
 	/* $? is part of that, but the next command is to see this one's. */
 	restore_parser_state(shell.parser);
 	if (&indirection_level)
@@ -290,12 +344,16 @@ static bool serve_parked(void)
 {
 	/* Not before readline has looked at the terminal: see show_nothing(). */
 	rl_redisplay_function = show_nothing;
+	/* Readline has set its own before the first prompt, too. */
+	rl_clear_signals();
 	while (!shell.is_attached) {
 		char first[SHELL_ORDER_BYTES];
 		long n = receive(&shell.order, first, sizeof(first), 0);
 
-		if (n < 0)
+		if (n < 0) {
+			heed_end();
 			continue;
+		}
 		switch (shell.order.kind) {
 		case SHELL_COMMAND:
 			run(receive_text(first, (size_t)n));
@@ -403,6 +461,7 @@ static int shell_getc(void *stream)
 	/* Bash has given the command up, by a jump, and is back at its prompt. */
 	if (shell.is_running) {
 		shell.is_running = false;
+		unhush();
 		be_parked();
 		report(SHELL_DONE, last_command_exit_value & 0xff);
 	}

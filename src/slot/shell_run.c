@@ -91,7 +91,12 @@ static int start(struct slot *s, const struct slot_request *request, const char 
 	run->is_parking = s->shell.is_attached;
 	run->had_zygote = 0;
 	*ret_step = "the shell";
-	return run->is_parking ? shell_order(s, SHELL_PARK) : send_command(s);
+	r = run->is_parking ? shell_order(s, SHELL_PARK) : send_command(s);
+	/* Killed just now: its end is told as any other. */
+	if (r != -EPIPE && r != -ECONNRESET)
+		return r;
+	run->is_hung_up = true;
+	return 0;
 }
 
 void shell_run_start(struct slot *s, const struct slot_request *request,

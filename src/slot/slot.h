@@ -346,6 +346,13 @@ void terminal_run_start(struct slot *s, const struct slot_request *request,
 			const struct span parts[SLOT_N_REQUEST_PARTS]);
 void terminal_run_step(struct slot *s);
 
+/* ---- terminal_answer.c ------------------------------------------------------------------------------ */
+
+/* Has all of the screen's answer come? */
+bool terminal_is_whole(const struct slot *s);
+/* Answers a TERMINAL that is over. */
+void terminal_answer(struct slot *s);
+
 /* ---- job.c: artifacts -------------------------------------------------------------------------------- */
 
 /* In a child of the plain zygote: does what comes by its command's socket, and leaves. */

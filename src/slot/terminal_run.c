@@ -38,18 +38,11 @@
 #define STREAM_LINE_MAX 65536
 #define KEYS_LIMIT      "the keys are too long: 1048576 bytes is the most"
 
-static const char *const outputs[SLOT_TERMINAL_N] = {
-	[SLOT_TERMINAL_START] = "started", [SLOT_TERMINAL_RESIZE] = "resized",
-	[SLOT_TERMINAL_KEYS] = "ok",       [SLOT_TERMINAL_WAIT] = "seen",
-	[SLOT_TERMINAL_STOP] = "stopped",
-};
-
 /* ---- starting ------------------------------------------------------------------------------------- */
 
 static void stop(struct slot *s, const struct slot_request *request)
 {
-	struct span parts[SLOT_N_REPLY_PARTS] = {[SLOT_OUTPUT] =
-							 span_string(outputs[SLOT_TERMINAL_STOP])};
+	struct span parts[SLOT_N_REPLY_PARTS] = {[SLOT_OUTPUT] = span_string("stopped")};
 	struct slot_reply reply = {
 		.id = request->id,
 		.generation = request->generation,
@@ -80,6 +73,13 @@ static void have_redrawn(struct slot *s)
 	ioctl(s->shell.master, TIOCSWINSZ, &size);
 }
 
+/* What came as its report was not its own. */
+static void end_liar(struct slot *s)
+{
+	room_drop(s, &s->shell_room);
+	s->shell.lost = s->run.shell_end = SLOT_SHELL_LIED;
+}
+
 static int attach(struct slot *s, const char **ret_step)
 {
 	bool was_attached = s->shell.is_attached;
@@ -97,11 +97,13 @@ static int attach(struct slot *s, const char **ret_step)
 			s->terminal.hung_up_ns = now_ns();
 			return 0;
 		}
-		if (r == -EBADMSG)
-			room_drop(s, &s->shell_room);
+		if (r == -EBADMSG) {
+			end_liar(s);
+			return 0;
+		}
 		/* It is in between, and of no use. */
 		if (r < 0)
-			shell_end(s, r == -EBADMSG ? SLOT_SHELL_LIED : SLOT_SHELL_ROOM_LOST);
+			shell_end(s, SLOT_SHELL_ROOM_LOST);
 		return r;
 	}
 	if (s->screen.is_attached)
@@ -257,8 +259,7 @@ static void hear_shell(struct slot *s)
 	int r = shell_hear(s, &report);
 
 	if (r == -EBADMSG) {
-		room_drop(s, &s->shell_room);
-		s->shell.lost = s->run.shell_end = SLOT_SHELL_LIED;
+		end_liar(s);
 	} else if (r == -EPIPE) {
 		t->hung_up_ns = now_ns();
 	} else if (r == 1 && t->wants_ask) {
@@ -272,12 +273,24 @@ static void hear_shell(struct slot *s)
 	}
 }
 
-/* Does the call need the shell to go on? */
-static bool needs_shell(const struct slot *s)
+static bool needs_prompt(const struct slot *s)
 {
 	const struct slot_request *q = &s->run.request;
 
 	return !s->terminal.is_asked || q->flags & SLOT_BLOCK;
+}
+
+/* Nothing of what the call waits for can come any more. */
+static bool is_moot(const struct slot *s)
+{
+	const struct run *run = &s->run;
+
+	if (run->shell_end == SLOT_SHELL_LIVES)
+		return false;
+	/* What it was replaced by may show it, but has no prompt. */
+	if (run->shell_end == SLOT_SHELL_REPLACED && !s->shell.is_reaped)
+		return needs_prompt(s);
+	return needs_prompt(s) || run->request.n[SLOT_COMMAND];
 }
 
 /* Its end, if it has ended. */
@@ -385,117 +398,19 @@ static void hear_screen(struct slot *s)
 
 /* ---- the end --------------------------------------------------------------------------------------- */
 
-static const char *words_for(enum slot_shell_end how)
-{
-	switch (how) {
-	case SLOT_SHELL_EXITED:
-		return "the terminal's shell has exited: the next call starts a new one";
-	case SLOT_SHELL_KILLED:
-		return "the terminal's shell was killed: the next call starts a new one";
-	case SLOT_SHELL_REPLACED:
-		return "the terminal's shell was replaced by another program, which has no prompt";
-	case SLOT_SHELL_LIED:
-		return "the terminal's shell was ended: what came as its report was not its own";
-	default:
-		return "the terminal's shell was lost with its room: the next call starts a new one";
-	}
-}
-
-/* Not the screen's own words: something has come to an end. */
-static void set_fault(struct slot *s, struct slot_reply *reply, const char *words, bool is_ours,
-		      struct span *ret_error)
-{
-	bool oom = false, pids = false;
-
-	answer_look_at_events(s, &oom, &pids);
-	reply->verdict = oom ? TR_OOM : is_ours ? TR_UNAVAILABLE : TR_FAILED;
-	*ret_error = span_string(words);
-}
-
-static bool is_whole(const struct slot *s)
-{
-	return s->terminal.is_done && s->run.out.bytes.n == s->terminal.done.n_output;
-}
-
-static void set_end(struct slot *s, struct slot_reply *reply, struct span parts[SLOT_N_REPLY_PARTS])
-{
-	struct run *run = &s->run;
-	const struct screen_done *d = &s->terminal.done;
-	bool is_told = is_whole(s), is_kept = is_told && d->verdict == TR_OK;
-
-	if (is_told) {
-		parts[SLOT_ERROR] = span_of(s->error.data, s->error.n);
-		parts[SLOT_FILE] = span_of(s->resolved.data, s->resolved.n);
-	}
-	if (run->cancelled) {
-		reply->verdict = TR_CANCELLED;
-	} else if (run->timed_out) {
-		reply->verdict = TR_TIMEOUT;
-		reply->flags |= SLOT_TIMED_OUT | (is_kept ? 0 : SLOT_NOT_SEEN);
-	} else if (run->shell_end != SLOT_SHELL_LIVES && !is_kept) {
-		bool is_ours = run->shell_end == SLOT_SHELL_ROOM_LOST;
-
-		set_fault(s, reply, words_for(run->shell_end), is_ours, &parts[SLOT_ERROR]);
-		if (reply->verdict == TR_UNAVAILABLE)
-			reply->verdict = TR_UNKNOWN;
-	} else if (!is_told) {
-		set_fault(s, reply, "the terminal's screen was lost: the next call has a new one",
-			  true, &parts[SLOT_ERROR]);
-	} else {
-		reply->verdict = d->verdict;
-		reply->flags |= d->flags;
-	}
-	if (reply->verdict != TR_OK &&
-	    (run->request.action != SLOT_TERMINAL_KEYS || !(d->flags & SLOT_NOT_SEEN)))
-		return;
-	if (outputs[run->request.action])
-		parts[SLOT_OUTPUT] = span_string(outputs[run->request.action]);
-	else
-		parts[SLOT_OUTPUT] = span_of(run->out.bytes.data, run->out.bytes.n);
-}
-
-static void answer(struct slot *s)
-{
-	const struct run *run = &s->run;
-	const struct screen_done *d = &s->terminal.done;
-	struct span parts[SLOT_N_REPLY_PARTS] = {0};
-	struct slot_reply reply = {
-		.id = run->request.id,
-		.generation = run->request.generation,
-		.op = run->request.op,
-		.exit_code = -1,
-		.started_ns = run->started_ns,
-		.ended_ns = now_ns(),
-		.flags = run->shell_was_started ? SLOT_SHELL_STARTED : 0,
-		.shell_lost = run->shell_lost,
-		.shell_end = run->shell_end,
-	};
-
-	set_end(s, &reply, parts);
-	if (is_whole(s)) {
-		reply.size = d->offset;
-		reply.file_size = d->n_dropped;
-		reply.n_columns = d->n_columns;
-		reply.n_rows = d->n_rows;
-		reply.cursor_column = d->cursor_column;
-		reply.cursor_row = d->cursor_row;
-	}
-	serve_reply(s, &reply, parts);
-}
-
 static void finish(struct slot *s)
 {
 	struct run *run = &s->run;
 	const struct terminal_call *t = &s->terminal;
 
 	/* One that was asked and has not answered is in the middle of something. */
-	if (t->is_asked && !is_whole(s))
+	if (t->is_asked && !terminal_is_whole(s))
 		screen_end(s);
-	if (is_whole(s) && s->shell.socket >= 0) {
+	if (terminal_is_whole(s) && s->shell.socket >= 0) {
 		s->shell.n_columns = t->done.n_columns;
 		s->shell.n_rows = t->done.n_rows;
 	}
-	answer(s);
+	terminal_answer(s);
 	/* What it was replaced by may go on. */
 	if (run->shell_end != SLOT_SHELL_LIVES && s->shell.socket >= 0 &&
 	    (run->shell_end != SLOT_SHELL_REPLACED || s->shell.is_reaped))
@@ -518,7 +433,10 @@ static struct timespec time_left(const struct slot *s)
 
 	if (t->calm_ns && !t->is_asked && now + CALM_NS_LOOK < until)
 		until = now + CALM_NS_LOOK;
-	if (t->hung_up_ns && !s->shell.exits && needs_shell(s) &&
+	/* It has ended before anything was asked. */
+	if (s->run.shell_end != SLOT_SHELL_LIVES && !t->is_asked)
+		until = now;
+	if (t->hung_up_ns && !s->shell.exits && needs_prompt(s) &&
 	    t->hung_up_ns + HANG_UP_NS < until)
 		until = t->hung_up_ns + HANG_UP_NS;
 	return ns_to_timespec(until > now ? until - now : 0);
@@ -573,11 +491,10 @@ void terminal_run_step(struct slot *s)
 		t->screen_is_lost = true;
 	if (!t->give_up_ns)
 		run_check_time(run);
-	is_late = run->timed_out || run->cancelled ||
-		  (run->shell_end != SLOT_SHELL_LIVES && needs_shell(s));
+	is_late = run->timed_out || run->cancelled || is_moot(s);
 	if (is_late && t->is_asked && !t->give_up_ns && !t->screen_is_lost)
 		give_up(s);
-	if (is_whole(s) || t->screen_is_lost || (is_late && !t->is_asked) ||
+	if (terminal_is_whole(s) || t->screen_is_lost || (is_late && !t->is_asked) ||
 	    (t->give_up_ns && now_ns() >= t->give_up_ns))
 		finish(s);
 }

@@ -274,7 +274,7 @@ def attacked(daemon, ring):
         "seen\n")
     kept(ring, "a", f"({ATTACK}) > /dev/null 2>&1 &")
     result = endless(ring, "a", PATIENCE_S, anywhere=True).wait()
-    expect_verdict("a job that was killed", result, "unknown", "died")
+    expect_verdict("a job that guests have killed", result, "failed", "died")
     expect("what was seen of the job", kept(ring, "a", "cat /tmp/found"), "")
     expect("who was kept", kept(ring, "a", "kill -0 $(cat /tmp/pid) && echo lives"), "lives\n")
     ok("the next one", ring.artifact_list("a", "/tmp", anywhere=True))

@@ -124,6 +124,46 @@ def takes_no_others_terminals(ring):
     expect(f"{n} pseudo-terminals", 16 <= n <= 64, True)
 
 
+def a_report_at_the_prompt(ring):
+    """Nor what the prompt runs, while the terminal is handed over: it is no fault of ours."""
+    says(ring, "w", f"forge() {{ {written(SHELL_FD)}; }}; PROMPT_COMMAND='(forge)'", "")
+    result = ring.terminal("w", "start")
+    expect("the terminal", (result["verdict"], result["metadata"]["shell_ended"]),
+           ("failed", "untrusted"))
+    result = ring.terminal("w", "start")
+    expect("the next", (result["verdict"], result["metadata"]["shell_lost"]), ("ok", "untrusted"))
+
+
+HOG = """
+import os, signal, sys
+def take_all():
+    n = 0
+    while True:
+        try:
+            os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+            n += 1
+        except OSError:
+            return n
+take_all()
+os.kill(int(sys.argv[1]), signal.SIGKILL)
+while not take_all():
+    pass
+open("taken", "w").close()
+signal.pause()
+"""
+
+
+def in_the_way(ring):
+    """What is left behind keeps no shell from being started: where it is in the way, it goes."""
+    expect("script", ring.call("n", "write_file", {"path": "h.py", "content": HOG})["verdict"], "ok")
+    told = says(ring, "n", "python3 h.py $$ < /dev/null > /dev/null 2>&1 & wait", "", "failed")
+    expect("the first", (told["shell_ended"], told["exit_code"]), ("killed", 137))
+    expect("taken", ring.bash("n", "until [ -e taken ]; do :; done")["verdict"], "ok")
+    told = says(ring, "n", "echo on", "on")
+    expect("lost", (told["shell_started"], told["shell_lost"]), (True, "room_lost"))
+    says(ring, "n", "ps -e -o comm= | grep -c python || true", "0")
+
+
 def two_at_once(ring):
     """Calls of one trajectory queue."""
     first = ring.start("q", "bash_stateful", {"command": "sleep 0.2; y=2; echo one"}, 20)
@@ -199,7 +239,8 @@ def main():
     local.must_be_able(build)
     with local.Local(build) as daemon, Ring(build, daemon.name) as ring:
         steps = [nothing_is_forged, a_report_between_calls, steals_no_command, nobody_looks_in,
-                 jobs_go_on, takes_no_others_terminals, two_at_once, large]
+                 a_report_at_the_prompt, in_the_way, jobs_go_on, takes_no_others_terminals,
+                 two_at_once, large]
         for step in steps:
             step(ring)
             print(f"ok: {step.__doc__}")

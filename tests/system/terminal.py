@@ -372,7 +372,8 @@ def nobody_reads(lab):
     expect(result["verdict"] != "ok" and "too long" in result["error"], f"{result}")
     # As long as somebody reads, as many go through.
     reader = Terminal(lab)
-    reader.line("stty raw -echo; head -c 500000 | wc -c; stty sane", wait_for="$")
+    reader.line("stty raw -echo; echo rea''dy; head -c 500000 | wc -c; stty sane",
+                wait_for="ready")
     reader.keys("a" * 500000, block=True)
     expect("500000" in "".join(reader.lines()), f"{reader.lines()}")
 
@@ -439,7 +440,7 @@ def deaths(lab):
     """However the shell ends, the call that waits is told, and the next has a new one."""
     t = Terminal(lab)
     for command, how in (("exit 3", "exited"), ("kill -9 $$", "killed"),
-                         ("exec sleep 1000", "replaced")):
+                         ("exec true", "replaced")):
         t.line("name=value")
         result = t.call("send_keys", keys=[command, "Enter"], block=True)
         expect(result["verdict"] == "failed" and "new one" in result["error"], f"{how}: {result}")
@@ -447,6 +448,13 @@ def deaths(lab):
         metadata = t.line("clear; echo name is $name.")
         expect(metadata["shell_started"] and metadata["shell_lost"] == how, f"{how}: {metadata}")
         expect("name is ." in t.lines(), f"{how}: {t.lines()}")
+    # What has taken its place goes on, without a prompt, until it is stopped.
+    result = t.call("send_keys", keys=["exec cat", "Enter"], block=True)
+    expect(result["verdict"] == "failed" and "no prompt" in result["error"], f"{result}")
+    t.keys("goes on", "Enter", wait_for="goes on\ngoes on")
+    t.call("stop")
+    metadata = t.line("true")
+    expect(metadata["shell_started"] and metadata["shell_lost"] == "stopped", f"{metadata}")
     result = t.call("send_keys", keys=["exit", "Enter"], wait_for="never")
     expect(result["verdict"] == "failed" and result["metadata"]["shell_ended"] == "exited",
            f"{result}")
