@@ -349,7 +349,7 @@ static int start(struct slot *s, const char **ret_step)
 	struct shell *sh = &s->shell;
 	int theirs = -1, r;
 
-	*ret_step = "the shell: it is for a bash, with /proc in its room, alone";
+	*ret_step = "the shell: it needs a bash, and /proc in its room";
 	if (!s->plan->has_zygote || !plan_has(s->plan, PLAN_PROC))
 		return -EOPNOTSUPP;
 	r = room_make(s, &s->shell_room, ret_step);
@@ -367,6 +367,10 @@ static int start(struct slot *s, const char **ret_step)
 	r = shell_order(s, SHELL_PARK);
 	if (r == 0)
 		r = await(s, START_NS_MAX);
+	if (r == -EPIPE && shell_how_ended(s) == SLOT_SHELL_EXITED) {
+		*ret_step = "the shell: it needs a bash that edits lines";
+		return -EOPNOTSUPP;
+	}
 	if (r < 0)
 		return r;
 	if (tcgetattr(sh->slave, &sh->modes) < 0)
@@ -428,7 +432,7 @@ int shell_start(struct slot *s, bool for_terminal, bool *ret_started, enum slot_
 	}
 	r = start(s, ret_step);
 	/* Who lives there still may have used up what it needs, or attack it: the room goes first. */
-	if (r < 0 && r != -EAGAIN && had_room) {
+	if (r < 0 && r != -EAGAIN && r != -EOPNOTSUPP && had_room) {
 		uint16_t n_columns = sh->n_columns, n_rows = sh->n_rows;
 
 		lost = SLOT_SHELL_ROOM_LOST;

@@ -479,7 +479,10 @@ static int shell_getc(void *stream)
 	}
 }
 
-/* The shell leaves by itself, and is not replaced: bash's own exit calls this. */
+/*
+ * The shell leaves by itself, and is not replaced: bash's own exit calls this. Before the first answer
+ * it means that this bash cannot be one.
+ */
 static __attribute__((destructor)) void say_exit(void)
 {
 	struct shell_report r = {.magic = SHELL_MAGIC, .kind = SHELL_EXITS};
@@ -535,7 +538,13 @@ static int shell_builtin(struct bash_word_list *list)
 
 	if (fd < 0)
 		return 2;
-	if (!has_readline() || call3(__NR_prctl, PR_SET_DUMPABLE, 0, 0) < 0 || is_traced())
+	shell.socket = (int)fd;
+	shell.pid = (int)call3(__NR_getpid, 0, 0, 0);
+	if (!has_readline()) {
+		say_exit();
+		leave(1);
+	}
+	if (call3(__NR_prctl, PR_SET_DUMPABLE, 0, 0) < 0 || is_traced())
 		leave(1);
 	shell.socket = (int)call3(__NR_fcntl, fd, F_DUPFD_CLOEXEC_, SOCKET_AT);
 	if (shell.socket < 0)
@@ -548,7 +557,6 @@ static int shell_builtin(struct bash_word_list *list)
 	shell.terminal = open_high("/proc/self/fd/0", O_RDWR_ | O_NONBLOCK_ | O_NOCTTY_);
 	if (shell.terminal < 0)
 		leave(1);
-	shell.pid = (int)call3(__NR_getpid, 0, 0, 0);
 	rl_getc_function = shell_getc;
 	rl_prep_term_function = prepare_terminal;
 	unbind_variable("PROMPT_COMMAND");
