@@ -396,23 +396,22 @@ static bool is_at_prompt(void)
 /* Answers the open order, now that no key is there. */
 static void answer_order(void)
 {
-	if (shell.order.kind == SHELL_ASK) {
-		report(SHELL_ASK, 0);
-	} else if (shell.order.kind == SHELL_PARK && is_at_prompt()) {
+	uint32_t kind = shell.order.kind;
+
+	if (kind == SHELL_PARK)
 		be_parked();
-		report(SHELL_PARK, 0);
-	}
+	report(kind, 0);
 }
 
-/* for_long: until something comes. */
-static long wait(struct kernel_pollfd fds[2], bool for_long)
+/* For a key, and for an order if orders is the socket. for_long: until something comes. */
+static long wait(struct kernel_pollfd fds[2], int orders, bool for_long)
 {
 	struct {
 		int64_t sec, nsec;
 	} now = {0, 0};
 
 	fds[0] = (struct kernel_pollfd){.fd = shell.terminal, .events = POLLIN_};
-	fds[1] = (struct kernel_pollfd){.fd = shell.socket, .events = POLLIN_};
+	fds[1] = (struct kernel_pollfd){.fd = orders, .events = POLLIN_};
 	return call6(__NR_ppoll, (long)fds, 2, for_long ? 0 : (long)&now, 0, 8, 0);
 }
 
@@ -433,7 +432,9 @@ static bool wait_for_key(void)
 	while (shell.is_attached) {
 		struct kernel_pollfd fds[2];
 		bool is_asked = shell.order.kind != 0;
-		long n = wait(fds, !is_asked);
+		/* Somebody's `read -e` comes before a PARK. */
+		bool can_answer = shell.order.kind == SHELL_ASK || (is_asked && is_at_prompt());
+		long n = wait(fds, is_asked ? -1 : shell.socket, !can_answer);
 
 		/* A key that interrupts may have come together with an order. */
 		handle_signals();
@@ -441,11 +442,9 @@ static bool wait_for_key(void)
 			continue;
 		if (n < 0 || fds[0].revents)
 			return true;
-		if (is_asked && (shell.order.kind == SHELL_ASK || is_at_prompt()))
+		if (can_answer)
 			answer_order();
-		else if (is_asked)
-			return true; /* somebody's `read -e` comes first */
-		else
+		else if (!is_asked)
 			take_order(KERNEL_MSG_DONTWAIT);
 	}
 	return false;
