@@ -318,6 +318,8 @@ def python_computes(lab):
     t.line("6 * 7", wait_for="^42$", regex=True)
     t.line("for i in range(3): print('number', i * i)", wait_for="...")
     t.keys("Enter", wait_for="number 4")
+    # Before its prompt the terminal is in another mode, in which C-d is no key.
+    t.wait("^>>>$", regex=True)
     t.keys("C-d", block=True)
 
 
