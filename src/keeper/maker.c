@@ -14,6 +14,7 @@
 
 #include "backend/local/plan.h"
 #include "base/cleanup.h"
+#include "base/write.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -25,19 +26,13 @@ static int seal_plan(const struct plan *plan)
 {
 	_cleanup_(cleanup_close) int fd =
 		memfd_create("toolring-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	size_t n_done = 0;
+	int r;
 
 	if (fd < 0)
 		return -errno;
-	while (n_done < sizeof(*plan)) {
-		ssize_t n = write(fd, (const char *)plan + n_done, sizeof(*plan) - n_done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		n_done += (size_t)n;
-	}
+	r = write_all(fd, span_of(plan, sizeof(*plan)));
+	if (r < 0)
+		return r;
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
 	    lseek(fd, 0, SEEK_SET) < 0)
 		return -errno;

@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/fdpass.h"
 #include "base/utf8.h"
+#include "base/write.h"
 #include "slot/slot.h"
 #include "slot/zygote.h"
 #include "tool/slot/artifact.h"
@@ -78,20 +79,6 @@ static void say_failed(struct artifact_result *ret, int error)
 }
 
 /* ---- in the job's process ------------------------------------------------------------------------- */
-
-static int write_all(int fd, struct span bytes)
-{
-	while (bytes.n) {
-		ssize_t n = write(fd, bytes.data, bytes.n);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		bytes = span_of(bytes.data + n, bytes.n - (size_t)n);
-	}
-	return 0;
-}
 
 static int do_read(const struct workspace *w, struct span path, const struct artifact_options *o,
 		   struct artifact_result *ret)

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/write.h"
 #include "slot/slot.h"
 #include "slot/zygote.h"
 
@@ -149,16 +150,13 @@ static void send_command(struct run *run)
 static int make_input(struct span bytes, int *ret_fd)
 {
 	_cleanup_(cleanup_close) int fd = memfd_create("stdin", MFD_CLOEXEC);
+	int r;
 
 	if (fd < 0)
 		return -errno;
-	for (size_t at = 0; at < bytes.n;) {
-		ssize_t n = write(fd, bytes.data + at, bytes.n - at);
-
-		if (n < 0)
-			return -errno;
-		at += (size_t)n;
-	}
+	r = write_all(fd, bytes);
+	if (r < 0)
+		return r;
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return -errno;
 	*ret_fd = fd_steal(&fd);

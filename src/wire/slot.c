@@ -12,6 +12,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "base/write.h"
 #include "wire/slot_sound.h"
 
 #define N_PARTS_MAX    8
@@ -52,23 +53,13 @@ static int send_message(int socket, struct iovec *io, size_t n_io, int fd, int f
 	return r < 0 ? -errno : 0;
 }
 
-static int write_all(int fd, const struct span *parts, size_t n_parts)
+static int write_parts(int fd, const struct span *parts, size_t n_parts)
 {
-	for (size_t i = 0; i < n_parts; i++) {
-		struct span left = parts[i];
+	int r = 0;
 
-		while (left.n) {
-			ssize_t r = write(fd, left.data, left.n);
-
-			if (r < 0 && errno == EINTR)
-				continue;
-			if (r <= 0)
-				return r < 0 ? -errno : -EIO;
-			left.data += r;
-			left.n -= (size_t)r;
-		}
-	}
-	return 0;
+	for (size_t i = 0; r == 0 && i < n_parts; i++)
+		r = write_all(fd, parts[i]);
+	return r;
 }
 
 /* The parts in a file of memory that can never change again. Returns its descriptor or -errno. */
@@ -80,7 +71,7 @@ static int seal_parts(const struct span *parts, size_t n_parts)
 
 	if (fd < 0)
 		return -errno;
-	r = write_all(fd, parts, n_parts);
+	r = write_parts(fd, parts, n_parts);
 	if (r < 0)
 		return r;
 	if (fcntl(fd, F_ADD_SEALS, SEALS_REQUIRED | F_SEAL_SEAL) < 0)

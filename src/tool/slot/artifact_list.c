@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tool/slot/artifact.h"
+#include "base/write.h"
 
 #include <errno.h>
 #include <string.h>
@@ -23,17 +24,10 @@ struct list {
 
 static int flush(struct list *list)
 {
-	size_t at = 0;
+	int r = write_all(list->out, span_of(list->rows, list->n));
 
-	while (at < list->n) {
-		ssize_t n = write(list->out, list->rows + at, list->n - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return list->broken = n < 0 ? -errno : -EIO;
-		at += (size_t)n;
-	}
+	if (r < 0)
+		return list->broken = r;
 	list->n_written += list->n;
 	list->n = 0;
 	return 0;

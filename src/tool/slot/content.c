@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tool/slot/content.h"
+#include "base/write.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -64,20 +65,12 @@ static int reserve_space(int fd, size_t n)
 
 int content_store(int fd, const struct stat *st, struct span content)
 {
-	size_t at = 0;
 	int r = reserve_space(fd, content.n);
 
+	if (r == 0)
+		r = write_all(fd, content);
 	if (r < 0)
 		return r;
-	while (at < content.n) {
-		ssize_t n = write(fd, content.data + at, content.n - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		at += (size_t)n;
-	}
 	if ((uint64_t)st->st_size > content.n && ftruncate(fd, (off_t)content.n) < 0)
 		return -errno;
 	return 0;
