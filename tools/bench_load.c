@@ -119,7 +119,7 @@ static void rest(struct load *l)
 	struct pollfd p = {.fd = tr_fd(l->client), .events = POLLIN};
 	struct timespec limit;
 
-	if (due < now + SPIN_NS || tr_fd_arm(l->client) != 0)
+	if (due < now + SPIN_NS || tr_fd_arm(l->client) > 0)
 		return;
 	limit = (struct timespec){.tv_sec = (time_t)((due - now) / BENCH_NS_PER_S),
 				  .tv_nsec = (long)((due - now) % BENCH_NS_PER_S)};

@@ -128,7 +128,7 @@ struct tr_call {
 	void *user_data; /* comes back with the result */
 };
 
-/* A piece of a result: not terminated within n, but the byte after it is always NUL. */
+/* A piece of a result: not terminated within n, but the byte after it is NUL (see TR_OPEN_IN_PLACE). */
 struct tr_slice {
 	const char *data;
 	size_t n;
@@ -178,6 +178,11 @@ enum tr_open_flag {
 	TR_OPEN_RESUBMIT = 1,
 	/* A lost session stays lost: what would open it anew returns -ENOTCONN. */
 	TR_OPEN_NO_RECONNECT = 2,
+	/*
+	 * Results are not copied: output, error, uniq_id, slot_id and metadata point into raw, where
+	 * no NUL follows them (one still follows raw). What the library says itself lies elsewhere.
+	 */
+	TR_OPEN_IN_PLACE = 4,
 };
 
 /* Zero is the default for every member. */
@@ -256,6 +261,12 @@ int tr_call_wait(struct tr_client *client, const struct tr_call *call, struct tr
  */
 int tr_cancel(struct tr_client *client, uint64_t call_id);
 
+/*
+ * Cancels a call and drops its result when it comes. -ENOENT: no such call is in flight. -EINVAL: a
+ * thread waits for it.
+ */
+int tr_abandon(struct tr_client *client, uint64_t call_id);
+
 /* Round trip through both rings. ret_ns may be NULL. */
 int tr_ping(struct tr_client *client, int timeout_ms, uint64_t *ret_ns);
 
@@ -315,7 +326,9 @@ int tr_fd(struct tr_client *client);
 /*
  * Call before each poll. 1: do not poll, there is something to reap (or room to submit, if the last
  * submit said -EAGAIN or -ENOTCONN; or a lost session was just opened anew); 0: the descriptor will
- * become readable when there is. Then call tr_reap() with timeout 0 until it fails.
+ * become readable when there is. Then call tr_reap() with timeout 0 until it fails. -ENOTCONN: there is
+ * no executor to hear from, and the descriptor, which is hung up, tells nothing: call again in a
+ * while, some 20 ms.
  */
 int tr_fd_arm(struct tr_client *client);
 

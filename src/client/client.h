@@ -274,10 +274,10 @@ int value_pack_members(struct buf *b, const struct tr_member *first, size_t n_fi
 
 /* ---- result.c ------------------------------------------------------------------------------------- */
 
-/* Room for a payload of n bytes and what belongs to it. */
-int result_reserve(struct tr_result *result, size_t n);
-/* The payload, n bytes, lies at the start of the buffer. */
-int result_decode(struct tr_result *result, const struct row *row, size_t n);
+/* Room for a payload of n bytes and what belongs to it. in_place: TR_OPEN_IN_PLACE. */
+int result_reserve(struct tr_result *result, size_t n, bool in_place);
+/* The payload, n bytes, lies at the start of the buffer, which has room for one more. */
+int result_decode(struct tr_result *result, const struct row *row, size_t n, bool in_place);
 /* What the library itself says of a call. error: a literal. */
 void result_settle(struct tr_result *result, const struct row *row, enum tr_verdict verdict,
 		   const char *error);

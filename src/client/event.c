@@ -38,7 +38,7 @@ static int arm(struct tr_client *c)
 		ring_tx_sleep(&c->tx, TR_WAIT_SOCKET);
 	client_flush(c);
 	if (c->state != SESSION_OPEN)
-		return !list_empty(&c->done);
+		return list_empty(&c->done) ? -ENOTCONN : 1;
 	/* A position that is out of bounds is something to do too: reaping will find out. */
 	if (ring_rx_poll(&c->rx) != 0 || (room && room_there(c))) {
 		if (c->asleep == ASLEEP_NOT) {
@@ -74,6 +74,8 @@ int tr_fd_arm(struct tr_client *c)
 		r = 1;
 	else if (c->state == SESSION_OPEN)
 		r = arm(c);
+	else
+		r = -ENOTCONN;
 	client_leave(c);
 	return r;
 }

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
+#define FLAGS            (uint32_t)(TR_OPEN_RESUBMIT | TR_OPEN_NO_RECONNECT | TR_OPEN_IN_PLACE)
 #define OPEN_TIMEOUT_MS  5000
 #define SPIN_US          50
 #define SPIN_US_MAX      1000000
@@ -19,7 +20,7 @@
 
 static int options_check(const struct tr_options *o, char *message, size_t n_message)
 {
-	if (o->flags & ~(uint32_t)(TR_OPEN_RESUBMIT | TR_OPEN_NO_RECONNECT)) {
+	if (o->flags & ~FLAGS) {
 		snprintf(message, n_message, "options: an unknown flag in %#x", o->flags);
 		return -EINVAL;
 	}

@@ -86,18 +86,50 @@ struct payload {
 	size_t n;
 };
 
+static void buffers_swap(struct tr_result *result, struct buf *b)
+{
+	void *data = result->buffer.data;
+	size_t size = result->buffer.size;
+
+	result->buffer.data = b->data;
+	result->buffer.size = b->size;
+	b->data = data;
+	b->size = size;
+}
+
+/*
+ * An assembled message is large: it is not copied, but buffers are exchanged. Not where there is no
+ * room for the NUL behind it, nor where it would leave the assembly, or the result, more memory than needed.
+ */
+static bool is_exchanged(const struct tr_client *c, const struct tr_result *to, size_t n)
+{
+	const struct buf *b = &c->assembly.data;
+
+	return n < b->size && n >= b->size / 2 && to->buffer.size <= b->size;
+}
+
 static int result_receive(struct tr_client *c, struct tr_result *to, const struct row *row,
 			  const struct payload *payload)
 {
-	int r = result_reserve(to, payload->n);
+	bool in_place = c->flags & TR_OPEN_IN_PLACE;
+	int r;
 
+	if (!payload->record && is_exchanged(c, to, payload->n)) {
+		buffers_swap(to, &c->assembly.data);
+		r = result_decode(to, row, payload->n, in_place);
+		/* It will be tried again. */
+		if (r == -ENOMEM)
+			buffers_swap(to, &c->assembly.data);
+		return r;
+	}
+	r = result_reserve(to, payload->n, in_place);
 	if (r < 0)
 		return r;
 	if (payload->record)
 		ring_rx_copy(&c->rx, payload->record, 0, to->buffer.data, payload->n);
-	else if (payload->n)
+	else
 		memcpy(to->buffer.data, c->assembly.data.data, payload->n);
-	return result_decode(to, row, payload->n);
+	return result_decode(to, row, payload->n, in_place);
 }
 
 static int answer_deliver(struct tr_client *c, struct row *row, const struct payload *payload,
@@ -385,6 +417,26 @@ int tr_wait(struct tr_client *c, uint64_t call_id, struct tr_result *result, int
 		stash_take(c, &c->stashes[row - c->rows], result);
 	else
 		r = client_await(c, row, result, &deadline);
+	client_leave(c);
+	return r;
+}
+
+int tr_abandon(struct tr_client *c, uint64_t call_id)
+{
+	struct row *row;
+	int r = client_enter(c);
+
+	if (r < 0)
+		return r;
+	row = row_find(c, call_id);
+	if (!row || row->abandoned)
+		r = -ENOENT;
+	else if (row->waiter)
+		r = -EINVAL;
+	else if (row->state == ROW_DONE)
+		stash_take(c, &c->stashes[row - c->rows], NULL);
+	else
+		client_abandon(c, row);
 	client_leave(c);
 	return r;
 }

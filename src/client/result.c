@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A result's buffer: the payload as it came, a NUL, then a copy of every typed string with a NUL
- * behind it. The copies cost little where results are small, and raw stays whole.
+ * behind it. The copies cost little where results are small, and raw stays whole. For those who
+ * need no NULs there are no copies (TR_OPEN_IN_PLACE).
  */
 #include "client/client.h"
 
@@ -39,9 +40,11 @@ static int result_grow(struct tr_result *result, size_t n)
 	return 0;
 }
 
-int result_reserve(struct tr_result *result, size_t n)
+int result_reserve(struct tr_result *result, size_t n, bool in_place)
 {
-	return result_grow(result, n <= RESERVE_SMALL ? 2 * n + 1 + N_SLICES : n + 1);
+	bool copies = !in_place && n <= RESERVE_SMALL;
+
+	return result_grow(result, copies ? 2 * n + 1 + N_SLICES : n + 1);
 }
 
 void result_swap(struct tr_result *to, struct tr_result *from)
@@ -82,52 +85,72 @@ void result_settle(struct tr_result *result, const struct row *row, enum tr_verd
 	result->error = (struct tr_slice){.data = error, .n = strlen(error)};
 }
 
-int result_decode(struct tr_result *result, const struct row *row, size_t n)
+/* The typed strings of a payload, and where they go. */
+struct typed {
+	struct tr_slice *to;
+	const struct span *from;
+};
+
+static struct tr_slice slice_of(const uint8_t *data, size_t n)
 {
-	struct wire_result w;
-	struct {
-		struct tr_slice *to;
-		struct span *from;
-	} slices[N_SLICES] = {
-		{&result->output, &w.output},     {&result->error, &w.error},
-		{&result->uniq_id, &w.uniq_id},   {&result->slot_id, &w.slot_id},
-		{&result->metadata, &w.metadata},
-	};
+	return (struct tr_slice){.data = (const char *)data, .n = n};
+}
+
+/* Behind the payload, at the start of the buffer, each is copied; n: bytes of the payload. */
+static int copy_typed(struct tr_result *result, size_t n, const struct typed typed[N_SLICES])
+{
 	const uint8_t *old = result->buffer.data;
 	size_t total = n + 1;
 	uint8_t *to;
 	int r;
 
-	result_begin(result, row);
-	if (row->kind != TR_KIND_PING) {
-		r = wire_result_decode(old, n, &w);
-		if (r < 0)
-			return r;
-		result->verdict = w.verdict;
-		result->success = w.success;
-		memcpy(result->timing.ns, w.timing_ns, sizeof(result->timing.ns));
-		for (size_t i = 0; i < N_SLICES; i++)
-			total += slices[i].from->n + 1;
-		r = result_grow(result, total);
-		if (r < 0)
-			return r;
-	}
+	for (size_t i = 0; i < N_SLICES; i++)
+		total += typed[i].from->n + 1;
+	r = result_grow(result, total);
+	if (r < 0)
+		return r;
 	to = result->buffer.data;
-	to[n] = 0;
-	result->raw = (struct tr_slice){.data = (const char *)to, .n = n};
-	if (row->kind == TR_KIND_PING)
-		return 0;
 	total = n + 1;
 	for (size_t i = 0; i < N_SLICES; i++) {
-		const struct span *from = slices[i].from;
+		const struct span *from = typed[i].from;
 
 		if (!from->n)
 			continue;
 		/* The buffer may have moved since the spans were taken. */
 		memcpy(to + total, to + (from->data - old), from->n);
 		to[total + from->n] = 0;
-		*slices[i].to = (struct tr_slice){.data = (const char *)to + total, .n = from->n};
+		*typed[i].to = slice_of(to + total, from->n);
 		total += from->n + 1;
 	}
+	return 0;
+}
+
+int result_decode(struct tr_result *result, const struct row *row, size_t n, bool in_place)
+{
+	struct wire_result w;
+	const struct typed typed[N_SLICES] = {
+		{&result->output, &w.output},     {&result->error, &w.error},
+		{&result->uniq_id, &w.uniq_id},   {&result->slot_id, &w.slot_id},
+		{&result->metadata, &w.metadata},
+	};
+	int r;
+
+	result_begin(result, row);
+	if (row->kind != TR_KIND_PING) {
+		r = wire_result_decode(result->buffer.data, n, &w);
+		if (r < 0)
+			return r;
+		result->verdict = w.verdict;
+		result->success = w.success;
+		memcpy(result->timing.ns, w.timing_ns, sizeof(result->timing.ns));
+		for (size_t i = 0; in_place && i < N_SLICES; i++)
+			if (typed[i].from->n)
+				*typed[i].to = slice_of(typed[i].from->data, typed[i].from->n);
+		r = in_place ? 0 : copy_typed(result, n, typed);
+		if (r < 0)
+			return r;
+	}
+	((uint8_t *)result->buffer.data)[n] = 0;
+	result->raw = slice_of(result->buffer.data, n);
 	return 0;
 }

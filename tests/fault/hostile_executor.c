@@ -475,8 +475,8 @@ static void event_turn(struct user *u, int timeout_ms)
 	struct pollfd p = {.fd = tr_fd(u->client), .events = POLLIN};
 	int r = tr_fd_arm(u->client);
 
-	CHECK(r == 0 || r == 1);
-	if (r == 0)
+	CHECK(r == 0 || r == 1 || r == -ENOTCONN);
+	if (r <= 0)
 		poll(&p, 1, timeout_ms);
 	reap(u, 0);
 }

@@ -325,6 +325,27 @@ static void test_abandoned(void **state)
 	tr_result_deinit(&r);
 }
 
+/* The same when asked for, of a call in flight and of one that has its answer already. */
+static void test_abandon(void **state)
+{
+	struct fixture *f = *state;
+	struct tr_call calls[] = {call_of("hang", NULL), call_of("echo", NULL)};
+	struct tr_result r = {0};
+	uint64_t id;
+
+	for (int i = 0; i < 300; i++) {
+		assert_int_equal(tr_submit(f->client, &calls[i % 2], &id), 0);
+		assert_int_equal(tr_ping(f->client, LONG_MS, NULL), 0); /* drains the echo's too */
+		assert_int_equal(tr_abandon(f->client, id), 0);
+		assert_int_equal(tr_abandon(f->client, id), -ENOENT);
+		assert_int_equal(tr_n_in_flight(f->client), 0);
+	}
+	assert_int_equal(tr_reap(f->client, &r, 0), -ENOENT);
+	assert_int_equal(tr_ping(f->client, LONG_MS, NULL), 0);
+	assert_int_equal(__atomic_load_n(&f->peer.n_cancels, __ATOMIC_RELAXED), 150);
+	tr_result_deinit(&r);
+}
+
 /* A forked child gets -ECHILD from everything, may close, and leaves the parent's session alone. */
 static void test_fork(void **state)
 {
@@ -413,11 +434,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_call_wait),     TEST(test_kinds),           TEST(test_invalid),
-		TEST(test_pipeline),      TEST(test_wait_in_between), TEST(test_fragments),
-		TEST(test_pending),       TEST(test_no_rows),         TEST(test_both_full),
-		TEST(test_cancel),        TEST(test_abandoned),       TEST(test_fork),
-		TEST(test_no_allocation), TEST(test_stats),
+		TEST(test_call_wait), TEST(test_kinds),           TEST(test_invalid),
+		TEST(test_pipeline),  TEST(test_wait_in_between), TEST(test_fragments),
+		TEST(test_pending),   TEST(test_no_rows),         TEST(test_both_full),
+		TEST(test_cancel),    TEST(test_abandoned),       TEST(test_abandon),
+		TEST(test_fork),      TEST(test_no_allocation),   TEST(test_stats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -200,6 +200,11 @@ static void test_options(void **state)
 	big.o.size = 0;
 	big.o.flags = 1u << 31;
 	assert_int_equal(tr_open_with(&c, &big.o), -EINVAL);
+	big.o.flags = TR_OPEN_IN_PLACE << 1;
+	assert_int_equal(tr_open_with(&c, &big.o), -EINVAL);
+	big.o.flags = TR_OPEN_RESUBMIT | TR_OPEN_NO_RECONNECT | TR_OPEN_IN_PLACE;
+	assert_int_equal(tr_open_with(&c, &big.o), 0);
+	tr_close(c);
 	big.o.flags = 0;
 	big.o.label = "12345678901234567890123456789012";
 	assert_int_equal(tr_open_with(&c, &big.o), -EINVAL);
