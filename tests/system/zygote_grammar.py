@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Commands made at random, for zygote.py: each ends by itself, soon, and says the same whenever it runs.
-So nothing that depends on time, on chance, or on which of two processes is first.
+So nothing that depends on time, on chance, or on which of two processes is first; and no $$, of which
+an exit code could be made.
 """
 
 NAMES = ["a", "b", "c", "arr", "PATH", "IFS", "HOME", "_", "OPTIND", "1", "2", "@", "*", "#", "?", "-",
-         "$", "0", "LINENO", "SHLVL", "FUNCNAME", "BASH_SUBSHELL", "PIPESTATUS[@]", "BASH_COMMAND",
+         "0", "LINENO", "SHLVL", "FUNCNAME", "BASH_SUBSHELL", "PIPESTATUS[@]", "BASH_COMMAND",
          "arr[@]", "arr[1]", "#arr[@]", "!a", "REPLY", "OPTARG", "nosuch", "BASH_LINENO[@]", "!"]
 WORDS = ["x", "yy", "'q q'", '"d d"', "-n", "-e", "--", "*", "a*", "[ab]", "{1..3}", "{a,b}c", "~",
          "$'t\\tt'", "''", '""', "1", "42", "-1", "/nosuch", "/tmp", ".", "é", "a=1", "%1", "\\*"]
