@@ -45,8 +45,9 @@ def only_its_own_show(lab):
     said = slot.bash("for p in /proc/[0-9]*; do echo ${p#/proc/}; done; echo $$ $BASHPID")
     *pids, own = said.splitlines()
     expect(set(pids) == {"1", own.split()[0]}, f"shown: {pids}, of which {own} is the shell")
-    expect(lab.find("sleep\x0031001.25") and lab.find("sleep\x0031002.25"),
-           "twin: from outside they show")
+    # The one that was started last may not have become a sleep yet.
+    local.wait_until(lambda: lab.find("sleep\x0031001.25") and lab.find("sleep\x0031002.25"),
+                     "twin: from outside they show")
     expect(slot.bash("sleep 9 & sleep 9 & set -- /proc/[0-9]*; echo $#") == "4",
            "twin: what it started shows")
 
