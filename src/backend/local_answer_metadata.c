@@ -90,6 +90,13 @@ static void write_ran(struct local_pairs *pairs, const struct slot_reply *reply)
 	local_pair_uint(pairs, "zygote", reply->had_zygote);
 }
 
+/* Of what is shown as text, the slot tells which of it was cut. */
+static void write_cut(struct local_pairs *pairs, const struct slot_reply *reply)
+{
+	local_pair_bool(pairs, "stdout_truncated", reply->flags & SLOT_TRUNCATED);
+	local_pair_bool(pairs, "stderr_truncated", reply->flags & SLOT_STDERR_TRUNCATED);
+}
+
 static void write_exec(struct local_pairs *pairs, const struct slot_reply *reply,
 		       const struct span parts[SLOT_N_REPLY_PARTS])
 {
@@ -177,6 +184,7 @@ int local_answer_metadata(struct local_answer *a, const struct local_facts *fact
 	case SLOT_SHELL:
 		write_place(&pairs, reply, network_isolated);
 		write_ran(&pairs, reply);
+		write_cut(&pairs, reply);
 		write_shell(&pairs, reply);
 		break;
 	case SLOT_TERMINAL:
@@ -202,6 +210,7 @@ int local_answer_metadata(struct local_answer *a, const struct local_facts *fact
 	default:
 		write_place(&pairs, reply, network_isolated);
 		write_ran(&pairs, reply);
+		write_cut(&pairs, reply);
 		break;
 	}
 	op->answer.metadata = finish(&pairs);

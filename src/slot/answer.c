@@ -120,7 +120,7 @@ static void set_not_started(const struct run *run, struct slot_reply *reply, str
 	*ret_error = span_string(text);
 }
 
-static int set_text(struct slot *s, struct span *ret_output)
+static int set_text(struct slot *s, struct slot_reply *reply, struct span *ret_output)
 {
 	struct run *run = &s->run;
 	struct text_stream out = {
@@ -135,8 +135,12 @@ static int set_text(struct slot *s, struct span *ret_output)
 
 	buf_clear(&s->output);
 	r = text_show(&s->output, &out, &err, run->request.stdout_max);
+	if (r < 0)
+		return r;
+	reply->flags |=
+		(out.is_cut ? SLOT_TRUNCATED : 0) | (err.is_cut ? SLOT_STDERR_TRUNCATED : 0);
 	*ret_output = span_of(s->output.data, s->output.n);
-	return r;
+	return 0;
 }
 
 static void answer_command(struct slot *s, struct slot_reply *reply,
@@ -145,7 +149,7 @@ static void answer_command(struct slot *s, struct slot_reply *reply,
 	struct run *run = &s->run;
 
 	if (reply->op == SLOT_BASH || reply->op == SLOT_SHELL) {
-		if (set_text(s, &parts[SLOT_OUTPUT]) < 0) {
+		if (set_text(s, reply, &parts[SLOT_OUTPUT]) < 0) {
 			reply->verdict = TR_UNAVAILABLE;
 			parts[SLOT_ERROR] = span_string("the slot is out of memory");
 		}

@@ -102,11 +102,13 @@ enum slot_flag {
 	SLOT_SHA256 = 1 << 11, /* ARTIFACT_READ */
 	SLOT_ANYWHERE =
 		1 << 12, /* ARTIFACT_*: any path of the shell room, with the guest's rights */
-	SLOT_TRUNCATED = 1 << 13,     /* reply to ARTIFACT_*, STREAM, CAPTURE: there was more */
+	SLOT_TRUNCATED = 1 << 13,     /* reply to ARTIFACT_*, STREAM, CAPTURE: there was more; to
+				       * BASH, SHELL: of standard output */
 	SLOT_SHELL_STARTED = 1 << 14, /* reply to SHELL, TERMINAL: by this call */
 	SLOT_NOT_SEEN = 1 << 15, /* reply to WAIT, KEYS: what was waited for did not come in time */
 	SLOT_NOT_FOUND = 1 << 16, /* reply to ARTIFACT_*: there is no such file */
 	SLOT_MISUSED = 1 << 17,   /* reply to ARTIFACT_*: what was named is of a wrong kind */
+	SLOT_STDERR_TRUNCATED = 1 << 18, /* reply to BASH, SHELL: there was more of it */
 };
 
 enum slot_request_part {

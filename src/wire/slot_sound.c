@@ -13,6 +13,7 @@
 #define N_KILLED_MAX  (1 << 22) /* the kernel has no larger pid */
 #define FLAGS_ALWAYS  (SLOT_IN_FILE | SLOT_STUCK)
 #define FLAGS_RUN     (SLOT_TIMED_OUT | SLOT_ROOM_LOST)
+#define FLAGS_CUT     (SLOT_TRUNCATED | SLOT_STDERR_TRUNCATED)
 #define FLAGS_MISSING (SLOT_NOT_FOUND | SLOT_MISUSED)
 
 struct row {
@@ -22,11 +23,11 @@ struct row {
 };
 
 static const struct row rows[SLOT_N_OPS] = {
-	[SLOT_BASH] = {.reply = FLAGS_RUN | SLOT_IDLE},
+	[SLOT_BASH] = {.reply = FLAGS_RUN | FLAGS_CUT | SLOT_IDLE},
 	[SLOT_EXEC] = {.request = SLOT_KEEP,
 		       .reply = FLAGS_RUN | SLOT_IDLE | SLOT_NOT_STARTED,
 		       .is_raw = true},
-	[SLOT_SHELL] = {.reply = FLAGS_RUN | SLOT_IDLE | SLOT_SHELL_STARTED},
+	[SLOT_SHELL] = {.reply = FLAGS_RUN | FLAGS_CUT | SLOT_IDLE | SLOT_SHELL_STARTED},
 	[SLOT_TERMINAL] = {.request = SLOT_BLOCK | SLOT_REGEX | SLOT_ALL | SLOT_RESET,
 			   .reply =
 				   FLAGS_RUN | SLOT_SHELL_STARTED | SLOT_TRUNCATED | SLOT_NOT_SEEN},

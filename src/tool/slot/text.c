@@ -166,18 +166,19 @@ static void strip(struct buf *out, size_t start)
 	}
 }
 
-static int show_stream(struct buf *out, const struct text_stream *stream, uint64_t n_max)
+static int show_stream(struct buf *out, struct text_stream *stream, uint64_t n_max)
 {
 	static const char truncated[] = "\n... (output truncated)";
 	struct span left = stream->bytes;
 	int r = decode(out, &left, n_max, stream->more);
 
-	if (r == 0 && (left.n || stream->more))
+	stream->is_cut = left.n || stream->more;
+	if (r == 0 && stream->is_cut)
 		r = buf_append(out, truncated, sizeof(truncated) - 1);
 	return r;
 }
 
-int text_show(struct buf *out, const struct text_stream *standard, const struct text_stream *errors,
+int text_show(struct buf *out, struct text_stream *standard, struct text_stream *errors,
 	      uint64_t n_max)
 {
 	static const char between[] = "\n[stderr]\n";

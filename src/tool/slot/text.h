@@ -30,8 +30,9 @@ uint64_t text_count(struct span bytes);
 struct text_stream {
 	struct span bytes;
 	bool more;
+	bool is_cut; /* set by text_show(): the note stands behind it */
 };
-int text_show(struct buf *out, const struct text_stream *standard, const struct text_stream *errors,
+int text_show(struct buf *out, struct text_stream *standard, struct text_stream *errors,
 	      uint64_t n_max);
 
 #endif

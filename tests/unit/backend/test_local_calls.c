@@ -36,6 +36,7 @@ static void test_bash(void **state)
 	reply.n_killed = 2;
 	reply.stdout_bytes = 3;
 	reply.had_zygote = 2;
+	reply.flags = SLOT_STDERR_TRUNCATED;
 	slot_answer(w, seat, reply, "hi", "");
 	world_wait(w, &op);
 	assert_int_equal(op.answer.verdict, TR_OK);
@@ -52,6 +53,8 @@ static void test_bash(void **state)
 	assert_int_equal(meta_int(op.answer.metadata, "processes_left"), 0);
 	assert_int_equal(meta_int(op.answer.metadata, "stdout_bytes"), 3);
 	assert_int_equal(meta_int(op.answer.metadata, "zygote"), 2);
+	assert_false(meta_is_true(op.answer.metadata, "stdout_truncated"));
+	assert_true(meta_is_true(op.answer.metadata, "stderr_truncated"));
 	assert_int_equal(meta_member(op.answer.metadata, "missing_layers").n, 0);
 	assert_int_equal(meta_member(op.answer.metadata, "timeout").n, 0);
 	assert_true(op.started_ns && op.ended_ns >= op.started_ns);

@@ -17,7 +17,7 @@
 #define TRUNCATED "\n... (output truncated)"
 #define N_MAX     8
 
-static const struct text_stream nothing;
+static struct text_stream nothing;
 
 static struct text_stream stream(const char *bytes, size_t n, bool more)
 {
@@ -71,6 +71,42 @@ static void test_limit(void **state)
 	CHECK(STREAM("        9"), nothing, "... (output truncated)");
 }
 
+/* Each stream is told to be cut if its note stands, and not else, whatever it was told before. */
+static void test_cut(void **state)
+{
+	static const struct {
+		const char *standard, *errors;
+		bool more, standard_is_cut, errors_is_cut;
+	} cases[] = {
+		{"", "", false, false, false},
+		{"12345678", "12345678", false, false, false},
+		{"123456789", "12345678", false, true, false},
+		{"1", "123456789", false, false, true},
+		{"1", "2", true, false, true},
+		{"123456789", "", true, true, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct text_stream standard = {
+			.bytes = span_string(cases[i].standard),
+			.is_cut = true,
+		};
+		struct text_stream errors = {
+			.bytes = span_string(cases[i].errors),
+			.more = cases[i].more,
+			.is_cut = true,
+		};
+		struct buf out;
+
+		buf_init(&out, 2 * (4 * N_MAX) + 64);
+		assert_int_equal(text_show(&out, &standard, &errors, N_MAX), 0);
+		assert_int_equal(standard.is_cut, cases[i].standard_is_cut);
+		assert_int_equal(errors.is_cut, cases[i].errors_is_cut);
+		buf_deinit(&out);
+	}
+}
+
 /* Each white space there is, at both ends; nothing that is not one. */
 static void test_strip(void **state)
 {
@@ -104,9 +140,8 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_streams),
-		cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_strip),
+		cmocka_unit_test(test_streams), cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_cut),     cmocka_unit_test(test_strip),
 		cmocka_unit_test(test_full),
 	};
 
