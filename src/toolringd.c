@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,9 +174,13 @@ static bool admits_others(const struct config *c)
 static int run(struct program *p)
 {
 	const struct limits *l = &p->config.limits;
+	/* Who started us may end at any moment, and must have nothing to tidy up then. */
+	bool is_private = p->config.socket[0] && p->config.stop_fd >= 0;
 	struct keeper_options options = {
 		.socket_path = p->socket_path,
-		.own_directory = !p->config.socket[0] && !strchr(p->config.name, '/'),
+		.own_directory =
+			is_private || (!p->config.socket[0] && !strchr(p->config.name, '/')),
+		.removes_directory = is_private,
 		.socket_is_open = admits_others(&p->config),
 		.shm_prefix = p->shm_prefix,
 		.drop_uid = p->config.user_uid,
@@ -186,6 +191,7 @@ static int run(struct program *p)
 			(l->stop_grace_ms + l->cancel_grace_ms) * NS_PER_MS + STOP_MARGIN_NS,
 		.kill_grace_ns = l->cancel_grace_ms * NS_PER_MS + STOP_MARGIN_NS,
 		.ready_fd = p->config.ready_fd,
+		.stop_fd = p->config.stop_fd,
 		.notes_bytes = p->config.n_slots_max * sizeof(struct slot_note),
 		.stats_bytes = sizeof(struct tr_stats),
 		.plan = p->plan,
@@ -319,6 +325,21 @@ static int probe(struct program *p)
 	return works ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/*
+ * From the first look at the machine on there is something to undo at our end: who tells us to stop
+ * earlier than the keeper listens is heard by it then, or when all is undone.
+ */
+static void defer_stops(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(how, &set, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	static struct program program;
@@ -335,6 +356,7 @@ int main(int argc, char **argv)
 	log_init("toolringd", program.config.log_level);
 	if ((action == CONFIG_RUN || action == CONFIG_CHECK) && program.config.unread[0])
 		log_warning("set, but nothing here reads it: %s", program.config.unread);
+	defer_stops(SIG_BLOCK);
 	switch (action) {
 	case CONFIG_HELP:
 		config_help(stdout);
@@ -358,5 +380,8 @@ int main(int argc, char **argv)
 	probe_undo(&program.probe);
 	free(program.plan);
 	config_deinit(&program.config);
+	/* A stop that nobody has heard ends us as it would have. */
+	if (action != CONFIG_RUN)
+		defer_stops(SIG_UNBLOCK);
 	return code;
 }

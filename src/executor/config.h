@@ -97,6 +97,7 @@ struct config {
 	uint32_t io_disable; /* enum loop_feature: to be done without */
 	enum log_level log_level;
 	int ready_fd; /* -1: none */
+	int stop_fd;  /* -1: none */
 	bool json;
 	struct limits limits;
 

@@ -347,6 +347,16 @@ const struct option config_options[] = {
 			"none.",
 	},
 	{
+		.flag = "stop-fd",
+		.type = OPTION_FD,
+		.offset = AT(stop_fd),
+		.metavar = "FD",
+		.value = "-1",
+		.help = "A descriptor, usually a pidfd, that becomes readable when who started this "
+			"has ended: toolringd then stops at once. With --socket the socket's folder "
+			"is made at the start, and goes at the end if nothing else is in it. -1: none.",
+	},
+	{
 		.flag = "limit",
 		.type = OPTION_LIMITS,
 		.metavar = "NAME=VALUE",

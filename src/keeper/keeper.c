@@ -41,8 +41,9 @@ struct keeper {
 	void *context;
 	struct keeper_child given;
 	int signal_fd;
-	int pair;  /* our end of the executor's */
-	pid_t pid; /* of the executor; 0: none */
+	int stop_fd; /* the options', until it was readable */
+	int pair;    /* our end of the executor's */
+	pid_t pid;   /* of the executor; 0: none */
 	bool ready;
 	unsigned n_stops; /* times we were told to stop */
 	uint64_t kill_at_ns;
@@ -100,6 +101,8 @@ static int make_signals(struct keeper *k)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
+	/* Who started us may have it ignored, and we would inherit that and hear of no child's end. */
+	signal(SIGCHLD, SIG_DFL);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	k->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -291,6 +294,15 @@ static void read_signals(struct keeper *k)
 			stop(k);
 }
 
+/* Nobody is left whose calls were worth waiting for: they are cancelled at once. */
+static void read_stop_fd(struct keeper *k)
+{
+	log_info("who started this has ended: stopping");
+	k->stop_fd = -1;
+	stop(k);
+	stop(k);
+}
+
 static void read_ready(struct keeper *k)
 {
 	char byte;
@@ -323,22 +335,25 @@ static int keep(struct keeper *k)
 	if (r == 0)
 		r = 1;
 	while (r > 0) {
-		struct pollfd fds[2 + STORE_N_POLLED] = {
+		struct pollfd fds[3 + STORE_N_POLLED] = {
 			{.fd = k->signal_fd, .events = POLLIN},
+			{.fd = k->stop_fd, .events = POLLIN},
 			/* Once it has said that it is ready there is nothing more to hear. */
 			{.fd = k->ready ? -1 : k->pair, .events = POLLIN},
 		};
 
-		store_poll(&k->store, fds + 2);
-		if (poll(fds, 2 + STORE_N_POLLED, poll_timeout_ms(k)) < 0) {
+		store_poll(&k->store, fds + 3);
+		if (poll(fds, 3 + STORE_N_POLLED, poll_timeout_ms(k)) < 0) {
 			if (errno != EINTR)
 				return -errno;
 			continue;
 		}
 		read_signals(k);
-		if (fds[1].revents & POLLIN)
+		if (fds[1].revents)
+			read_stop_fd(k);
+		if (fds[2].revents & POLLIN)
 			read_ready(k);
-		r = store_step(&k->store, fds + 2);
+		r = store_step(&k->store, fds + 3);
 		if (r == 0)
 			r = reap(k);
 		if (r > 0 && k->n_stops && k->pid && now_ns() >= k->kill_at_ns) {
@@ -360,6 +375,8 @@ static void keeper_deinit(struct keeper *k)
 	/* Before the socket is closed: the next start may then have names of its own there. */
 	place_sweep(k->options->shm_prefix);
 	unlink(k->options->socket_path);
+	if (k->options->removes_directory)
+		place_remove_directory(k->options->socket_path);
 	fd_close(&k->pair);
 	fd_close(&k->given.listener);
 	fd_close(&k->given.stats_fd);
@@ -377,6 +394,8 @@ static int keeper_init(struct keeper *k, const struct keeper_options *options)
 {
 	int r = make_stats(k);
 
+	if (options->stop_fd >= 0)
+		fcntl(options->stop_fd, F_SETFD, FD_CLOEXEC);
 	if (r == 0)
 		r = make_notes(options->notes_bytes, &k->given.notes);
 	if (r == 0)
@@ -401,6 +420,7 @@ int keeper_run(const struct keeper_options *options,
 		.child = child,
 		.context = context,
 		.signal_fd = -1,
+		.stop_fd = options->stop_fd,
 		.pair = -1,
 		.executor_restarts = {.window_ns = now_ns()},
 		.maker_restarts = {.window_ns = now_ns()},
@@ -415,13 +435,15 @@ int keeper_run(const struct keeper_options *options,
 			 error, sizeof(error));
 	if (r < 0) {
 		log_error("%s", error);
+		if (options->removes_directory)
+			place_remove_directory(options->socket_path);
 		return EXIT_FAILURE;
 	}
 	k.given.listener = r;
 	r = keeper_init(&k, options);
 	/* Only now that nobody else runs at our place: it removes what an earlier run left there. */
 	if (r == 0)
-		r = store_start(&k.store, k.signal_fd);
+		r = store_start(&k.store, k.signal_fd, k.stop_fd);
 	if (r == 0)
 		r = keep(&k);
 	keeper_deinit(&k);

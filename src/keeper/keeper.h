@@ -18,8 +18,9 @@ struct plan;
 
 struct keeper_options {
 	const char *socket_path;
-	bool own_directory;  /* the socket's directory is ours to make (one level) */
-	bool socket_is_open; /* others may connect, to be judged by their uid */
+	bool own_directory;     /* the socket's directory is ours to make (one level) */
+	bool removes_directory; /* ... and to remove at the end, if it is empty then */
+	bool socket_is_open;    /* others may connect, to be judged by their uid */
 	const char *shm_prefix;
 	uid_t drop_uid; /* as root: whom the executor becomes */
 	gid_t drop_gid;
@@ -28,6 +29,7 @@ struct keeper_options {
 	uint64_t stop_grace_ns; /* how long an executor that was told to stop may take */
 	uint64_t kill_grace_ns; /* how long after it was told twice */
 	int ready_fd;           /* one byte is written there once clients are served; -1: none */
+	int stop_fd;            /* readable: whom we serve has ended, and so do we; -1: none */
 	size_t notes_bytes;
 	size_t stats_bytes;
 	const struct plan *plan;    /* what slots are made to; NULL: there are none to be made */
@@ -51,7 +53,7 @@ struct keeper_child {
 /* Exit code of a child that will never start like this. */
 #define KEEPER_CHILD_CANNOT 78
 
-/* Runs until told to stop (SIGTERM, SIGINT, SIGHUP). Returns the exit code of the program. */
+/* Runs until told to stop (SIGTERM, SIGINT, SIGHUP, stop_fd). Returns the exit code of the program. */
 int keeper_run(const struct keeper_options *options,
 	       int (*child)(const struct keeper_child *child, void *context), void *context);
 

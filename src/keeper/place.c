@@ -19,9 +19,22 @@
 #define BACKLOG    1024
 #define END_MS_MAX 10000 /* an executor whose keeper is gone needs milliseconds */
 
-static int make_directory(const char *directory, char *error, size_t n_error)
+/* There is room for path in ret_directory. */
+static void directory_of(const char *path, char *ret_directory)
 {
-	mode_t mode = geteuid() == 0 ? 0755 : 0700;
+	char *slash;
+
+	strcpy(ret_directory, path);
+	slash = strrchr(ret_directory, '/');
+	if (slash)
+		*(slash == ret_directory ? slash + 1 : slash) = '\0';
+	else
+		strcpy(ret_directory, ".");
+}
+
+static int make_directory(const char *directory, bool is_open, char *error, size_t n_error)
+{
+	mode_t mode = is_open || geteuid() == 0 ? 0755 : 0700;
 	struct stat st;
 
 	/* Whatever the umask: who is admitted must be able to get there. */
@@ -115,7 +128,6 @@ int place_listen(const char *path, bool own_directory, bool is_open, char *error
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_(cleanup_close) int lock = -1;
 	char directory[sizeof(address.sun_path)];
-	char *slash;
 	int r;
 
 	if (strlen(path) >= sizeof(address.sun_path)) {
@@ -123,14 +135,9 @@ int place_listen(const char *path, bool own_directory, bool is_open, char *error
 		return -ENAMETOOLONG;
 	}
 	strcpy(address.sun_path, path);
-	strcpy(directory, path);
-	slash = strrchr(directory, '/');
-	if (slash)
-		*(slash == directory ? slash + 1 : slash) = '\0';
-	else
-		strcpy(directory, ".");
+	directory_of(path, directory);
 	if (own_directory) {
-		r = make_directory(directory, error, n_error);
+		r = make_directory(directory, is_open, error, n_error);
 		if (r < 0)
 			return r;
 	}
@@ -141,6 +148,16 @@ int place_listen(const char *path, bool own_directory, bool is_open, char *error
 		return -errno;
 	}
 	return bind_socket(&address, is_open, error, n_error);
+}
+
+void place_remove_directory(const char *path)
+{
+	char directory[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+	if (strlen(path) >= sizeof(directory))
+		return;
+	directory_of(path, directory);
+	rmdir(directory);
 }
 
 void place_sweep(const char *shm_prefix)

@@ -14,6 +14,9 @@
  */
 int place_listen(const char *path, bool own_directory, bool is_open, char *error, size_t n_error);
 
+/* Removes the directory of a path, if nothing is in it. */
+void place_remove_directory(const char *path);
+
 /* Removes the names a killed executor may have left behind in /dev/shm. */
 void place_sweep(const char *shm_prefix);
 

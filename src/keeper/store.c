@@ -383,20 +383,26 @@ int store_restart_maker(struct store *s)
 }
 
 /* 1: readable; 0: too late; -ECANCELED: we are to stop. */
-static int wait_for_maker(struct store *s, int signal_fd, uint64_t until)
+static int wait_for_maker(struct store *s, int signal_fd, int stop_fd, uint64_t until)
 {
 	for (;;) {
 		struct pollfd fds[] = {
 			{.fd = s->maker.socket, .events = POLLIN},
 			{.fd = signal_fd, .events = POLLIN},
+			{.fd = stop_fd, .events = POLLIN},
 		};
 		uint64_t now = now_ns();
 		struct signalfd_siginfo info;
 
 		if (now >= until)
 			return 0;
-		if (poll(fds, 2, (int)((until - now) / NS_PER_MS) + 1) < 0 && errno != EINTR)
-			return -errno;
+		if (poll(fds, 3, (int)((until - now) / NS_PER_MS) + 1) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
+		}
+		if (fds[2].revents)
+			return -ECANCELED;
 		if (fds[0].revents)
 			return 1;
 		if (fds[1].revents && read(signal_fd, &info, sizeof(info)) == sizeof(info) &&
@@ -405,7 +411,7 @@ static int wait_for_maker(struct store *s, int signal_fd, uint64_t until)
 	}
 }
 
-int store_start(struct store *s, int signal_fd)
+int store_start(struct store *s, int signal_fd, int stop_fd)
 {
 	uint64_t until = now_ns() + READY_NS;
 	int r;
@@ -416,7 +422,7 @@ int store_start(struct store *s, int signal_fd)
 	if (r < 0)
 		log_error("cannot start %s: %s", s->program, strerror(-r));
 	while (r == 0 && !s->maker_ready) {
-		r = wait_for_maker(s, signal_fd, until);
+		r = wait_for_maker(s, signal_fd, stop_fd, until);
 		if (r == 0) {
 			log_error("%s --maker says nothing: giving up", s->program);
 			return -ETIMEDOUT;

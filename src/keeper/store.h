@@ -46,9 +46,9 @@ int store_init(struct store *s, const struct plan *plan, const char *program);
 
 /*
  * Starts the maker and waits until it is ready. -errno: it is not, and that was logged; -ECANCELED: we
- * were told to stop meanwhile, by signal_fd.
+ * were told to stop meanwhile, by signal_fd or stop_fd.
  */
-int store_start(struct store *s, int signal_fd);
+int store_start(struct store *s, int signal_fd, int stop_fd);
 /* Starts another maker; its word comes to store_step(). */
 int store_restart_maker(struct store *s);
 

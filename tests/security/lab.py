@@ -102,10 +102,10 @@ class Slot:
 
 
 class Lab:
-    def __init__(self, build, *flags, env=None):
+    def __init__(self, build, *flags, env=None, fds=()):
         self.build = build
         self.probe = os.path.join(os.path.abspath(build), "tests", "security", "probe")
-        self.daemon = local.Local(build, *flags, env=env)
+        self.daemon = local.Local(build, *flags, env=env, fds=fds)
         self.slots = []
         self.n_slots = 0
 

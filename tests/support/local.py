@@ -94,11 +94,12 @@ def below(pid):
 
 
 class Local:
-    def __init__(self, build, *flags, backend="local", env=None):
+    def __init__(self, build, *flags, backend="local", env=None, fds=()):
         self.build = os.path.abspath(build)
         self.command = [os.path.join(self.build, "src", "toolringd"), "--backend", backend,
                         "--log-level", "warning", *flags]
         self.env = dict(os.environ, **(env or {}))
+        self.fds = fds  # that it inherits
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="toolring-")
@@ -114,7 +115,8 @@ class Local:
         ready, told = os.pipe()
         try:
             self.process = subprocess.Popen(
-                self.command + ["--socket", self.name, "--ready-fd", str(told)], pass_fds=[told],
+                self.command + ["--socket", self.name, "--ready-fd", str(told)],
+                pass_fds=[told, *self.fds],
                 stdin=subprocess.DEVNULL, stderr=self.log, env=self.env)
         finally:
             os.close(told)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 However toolringd ends, nothing of its slots is left: no process, no namespace, no mount, no cgroup,
-no file in /dev/shm. It is told to end, its keeper is killed, its executor, both, or these and the
-maker of slots; each time with slots that are idle, busy and full of processes.
+no file in /dev/shm. It is told to end, its keeper is killed, its executor, both, these and the maker
+of slots, or who started it; each time with slots that are idle, busy and full of processes.
 """
 
 import os
 import signal
+import subprocess
 import sys
 
 TESTS_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
@@ -118,9 +119,9 @@ def comm(pid):
 MOUNTS, SHM = mounts(), shm()
 
 
-def ended_by(build, how):
+def ended_by(build, how, *flags, fds=()):
     """Starts a toolringd, uses it, ends it by how(lab) or else as usual, and looks."""
-    with Lab(build, "--slots-max", "8", "--slots-min", "2") as lab:
+    with Lab(build, "--slots-max", "8", "--slots-min", "2", *flags, fds=fds) as lab:
         traces = Traces(lab)
         how(lab)
     traces.are_gone()
@@ -174,7 +175,30 @@ def all_killed(build):
     expect(mounts() <= MOUNTS, f"mounts: {mounts() - MOUNTS}")
 
 
-TESTS = (told, keeper_killed, executor_killed, both_killed, all_killed)
+def starter_killed(build):
+    """
+    kill -9 of whose pidfd it was given as --stop-fd. It ends by itself, well, without waiting for what
+    runs, and with the folder of its socket.
+    """
+    def how(lab):
+        expect(lab.daemon.process.poll() is None, "twin: while that lives, so does it")
+        starter.kill()
+        expect(lab.daemon.process.wait(timeout=20) == 0, "it ended well")
+        expect(not os.path.exists(lab.daemon.folder), "its folder is gone")
+        os.mkdir(lab.daemon.folder)  # where the end of the test looks
+
+    starter = subprocess.Popen(["sleep", "600"])
+    try:
+        fd = os.pidfd_open(starter.pid)
+        flags = "--limit", "stop_grace_ms=3600000", "--stop-fd", str(fd)
+        ended_by(build, how, *flags, fds=[fd])
+        os.close(fd)
+    finally:
+        starter.kill()
+        starter.wait()
+
+
+TESTS = (told, keeper_killed, executor_killed, both_killed, all_killed, starter_killed)
 
 if __name__ == "__main__":
     the_build = build_of(sys.argv)

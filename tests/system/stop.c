@@ -6,8 +6,12 @@
  */
 #include "world.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static void stop_once(struct world *w)
 {
@@ -177,6 +181,113 @@ static void other_signals_stop_too(void **state)
 	}
 }
 
+/* ---- who started it ends ------------------------------------------------------------------------- */
+
+/* The pidfd of a process that does nothing, and what toolringd inherits it as. */
+static int starter_fd;
+
+static void hand_over(void)
+{
+	fcntl(starter_fd, F_SETFD, 0);
+}
+
+static pid_t starter_fork(struct world *w)
+{
+	pid_t pid = world_fork(w);
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	starter_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	assert_true(starter_fd >= 0);
+	return pid;
+}
+
+static bool start_for(struct world *w, bool with_flag, int *ret_status)
+{
+	char flag[32];
+	const char *flags[] = {"--limit", "stop_grace_ms=3600000", with_flag ? flag : NULL, NULL};
+	bool serves;
+
+	snprintf(flag, sizeof(flag), "--stop-fd=%d", starter_fd);
+	serves = world_try_start(w, flags, hand_over, ret_status);
+	close(starter_fd);
+	return serves;
+}
+
+/*
+ * With --stop-fd toolringd ends when who started it is killed: at once, whatever runs, and with the
+ * folder of its socket, which nobody else is left to remove.
+ */
+static void ends_with_its_starter(void **state)
+{
+	struct world *w = *state;
+	pid_t starter = starter_fork(w);
+	struct tr_client *c;
+	uint64_t running;
+	int status;
+
+	assert_true(start_for(w, true, &status));
+	c = client_that_stays_gone(w);
+	running = submit(c, "a", FOREVER);
+	taken_in(c);
+	assert_true(is_pending(c, running));
+	world_reap(w, starter);
+	expect_result(c, running, TR_CANCELLED);
+	ends_well(w);
+	assert_int_equal(access(w->directory, F_OK), -1);
+	assert_int_equal(mkdir(w->directory, 0700), 0); /* for the teardown */
+}
+
+/* The twin: without the flag it lives on. */
+static void outlives_its_starter(void **state)
+{
+	struct world *w = *state;
+	pid_t starter = starter_fork(w);
+	int status;
+
+	assert_true(start_for(w, false, &status));
+	world_reap(w, starter);
+	expect(world_client(w), "a", NULL, TR_OK);
+	stop_once(w);
+	ends_well(w);
+	assert_int_equal(access(w->directory, F_OK), 0);
+}
+
+/* Who has ended before toolringd looks is seen too: a pidfd never comes to stand for another. */
+static void ends_if_its_starter_has(void **state)
+{
+	struct world *w = *state;
+	pid_t starter = starter_fork(w);
+	int status = 0;
+
+	world_reap(w, starter);
+	if (start_for(w, true, &status))
+		status = world_wait_end(w);
+	assert_int_equal(status, 0);
+	assert_int_equal(access(w->directory, F_OK), -1);
+	assert_int_equal(mkdir(w->directory, 0700), 0);
+}
+
+static void ignore_children(void)
+{
+	signal(SIGCHLD, SIG_IGN);
+}
+
+/* Who ignores the end of its own children hands that on; toolringd hears of its children all the same. */
+static void hears_of_its_children(void **state)
+{
+	struct world *w = *state;
+	struct tr_client *c;
+	int status;
+
+	assert_true(world_try_start(w, (const char *const[]){NULL}, ignore_children, &status));
+	c = world_client(w);
+	kill(executor_pid(c), SIGKILL);
+	while (tr_stats(c)->generation != 2)
+		look_again_soon();
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +298,10 @@ int main(int argc, char **argv)
 		world_test(hanging_call_does_not_hold_it_up),
 		world_test(unread_results_do_not_hold_it_up),
 		world_test(other_signals_stop_too),
+		world_test(ends_with_its_starter),
+		world_test(outlives_its_starter),
+		world_test(ends_if_its_starter_has),
+		world_test(hears_of_its_children),
 	};
 
 	world_main(argc, argv);

@@ -327,12 +327,19 @@ static void test_ready_fd(void **state)
 	snprintf(flag, sizeof(flag), "--ready-fd=%d", fds[1]);
 	parse_good(&c, ARGS(flag), NONE, NULL);
 	assert_int_equal(c.ready_fd, fds[1]);
+	assert_int_equal(c.stop_fd, -1);
+	config_deinit(&c);
+	snprintf(flag, sizeof(flag), "--stop-fd=%d", fds[1]);
+	parse_good(&c, ARGS(flag), NONE, NULL);
+	assert_int_equal(c.stop_fd, fds[1]);
 	config_deinit(&c);
 	parse_good(&c, ARGS("--ready-fd", "-1"), NONE, NULL);
 	assert_int_equal(c.ready_fd, -1);
 	config_deinit(&c);
 	close(fds[0]);
 	close(fds[1]);
+	assert_wrong(ARGS(flag), NONE, NULL, "--stop-fd", "is not allowed", "open descriptor");
+	snprintf(flag, sizeof(flag), "--ready-fd=%d", fds[1]);
 	assert_wrong(ARGS(flag), NONE, NULL, "--ready-fd", "is not allowed", "open descriptor");
 	assert_wrong(ARGS("--ready-fd=-2"), NONE, NULL, "--ready-fd", "\"-2\"", "or -1");
 }

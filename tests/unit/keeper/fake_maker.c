@@ -2,7 +2,8 @@
 /*
  * A maker of slots without any: what test_store.c has the store start in its place. A slot is a child
  * that echoes what it reads on its control socket and leaves at its hang-up. What to be like stands
- * in the plan's shell: "", or "refuse", "leave", "die" (at the first MAKE), "hold" (answer no MAKE).
+ * in the plan's shell: "", or "refuse", "leave", "quiet", "die" (at the first MAKE), "hold" (answer no
+ * MAKE).
  */
 #include <dirent.h>
 #include <errno.h>
@@ -131,7 +132,8 @@ int main(int argc, char **argv, char **envp)
 		return 1;
 	if (strcmp(plan.shell, "refuse") == 0)
 		fault = "as told";
-	say(fault ? STORE_FAILED : STORE_READY, UINT32_MAX, fault ? fault : "", NULL);
+	if (strcmp(plan.shell, "quiet") != 0)
+		say(fault ? STORE_FAILED : STORE_READY, UINT32_MAX, fault ? fault : "", NULL);
 	while (listens || n_slots) {
 		struct pollfd p[1 + SLOTS_MAX] = {
 			{.fd = listens ? SOCKET_FD : -1, .events = POLLIN}};

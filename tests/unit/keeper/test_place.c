@@ -108,6 +108,28 @@ static void test_directory(void **state)
 	assert_int_equal(unlink(own), 0);
 }
 
+/* A directory goes only if nothing is in it. One in which others may connect lets them through. */
+static void test_remove_directory(void **state)
+{
+	char own[80], inside[96];
+	struct stat st;
+	int fd;
+
+	(void)state;
+	snprintf(own, sizeof(own), "%s/own", directory);
+	snprintf(inside, sizeof(inside), "%s/s.sock", own);
+	fd = place_listen(inside, true, true, error, sizeof(error));
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(stat(own, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0755);
+	place_remove_directory(inside);
+	assert_int_equal(access(inside, F_OK), 0);
+	assert_int_equal(unlink(inside), 0);
+	place_remove_directory(inside);
+	assert_int_equal(access(own, F_OK), -1);
+}
+
 /* A path that does not fit a Unix socket is said to be too long. */
 static void test_long_path(void **state)
 {
@@ -153,6 +175,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mode, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_other_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_directory, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_remove_directory, set_up, tear_down),
 		cmocka_unit_test(test_long_path),
 		cmocka_unit_test(test_sweep),
 	};

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,7 +106,7 @@ static void begin_executor(struct world *w)
 
 static void start(struct world *w)
 {
-	assert_int_equal(store_start(&w->store, w->signal_fd), 0);
+	assert_int_equal(store_start(&w->store, w->signal_fd, -1), 0);
 	begin_executor(w);
 }
 
@@ -202,7 +203,7 @@ static void test_maker_refuses(void **state)
 	struct world *w = *state;
 
 	strcpy(w->plan.shell, "refuse");
-	assert_int_equal(store_start(&w->store, w->signal_fd), -ENOEXEC);
+	assert_int_equal(store_start(&w->store, w->signal_fd, -1), -ENOEXEC);
 }
 
 static void test_maker_leaves(void **state)
@@ -210,7 +211,7 @@ static void test_maker_leaves(void **state)
 	struct world *w = *state;
 
 	strcpy(w->plan.shell, "leave");
-	assert_int_equal(store_start(&w->store, w->signal_fd), -EPIPE);
+	assert_int_equal(store_start(&w->store, w->signal_fd, -1), -EPIPE);
 }
 
 static void test_no_maker(void **state)
@@ -218,7 +219,20 @@ static void test_no_maker(void **state)
 	struct world *w = *state;
 
 	w->store.program = "/nonexistent";
-	assert_int_equal(store_start(&w->store, w->signal_fd), -EPIPE);
+	assert_int_equal(store_start(&w->store, w->signal_fd, -1), -EPIPE);
+}
+
+/* A maker that says nothing is not waited for once whom we serve has ended. */
+static void test_stop_meanwhile(void **state)
+{
+	struct world *w = *state;
+	int ends[2];
+
+	strcpy(w->plan.shell, "quiet");
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	close(ends[1]);
+	assert_int_equal(store_start(&w->store, w->signal_fd, ends[0]), -ECANCELED);
+	close(ends[0]);
 }
 
 /* An executor gets what the plan allows and nothing else, whoever it is by now. */
@@ -450,6 +464,7 @@ int main(int argc, char **argv)
 		TEST(test_maker_refuses),
 		TEST(test_maker_leaves),
 		TEST(test_no_maker),
+		TEST(test_stop_meanwhile),
 		TEST(test_policy),
 		TEST(test_network_policy),
 		TEST(test_nonsense),
