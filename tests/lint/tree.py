@@ -6,7 +6,12 @@ import sys
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 FOLDERS = ("src", "include", "tools", "tests", "bindings")
-SKIPPED = {"__pycache__", "build", "target", "node_modules", ".git"}
+SKIPPED = {"__pycache__", "bin", "build", "dist", "target", "node_modules"}
+
+
+def is_skipped(folder):
+    """What is built, or of tools: never tracked."""
+    return folder in SKIPPED or folder.startswith(".") or folder.endswith(".egg-info")
 
 
 def files(root=ROOT, folders=FOLDERS, ends=None):
@@ -14,7 +19,7 @@ def files(root=ROOT, folders=FOLDERS, ends=None):
     found = []
     for folder in folders:
         for here, below, names in os.walk(os.path.join(root, folder)):
-            below[:] = sorted(d for d in below if d not in SKIPPED)
+            below[:] = sorted(d for d in below if not is_skipped(d))
             for name in names:
                 if ends is None or name.endswith(ends):
                     found.append(os.path.relpath(os.path.join(here, name), root))
