@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults that a review found in the asynchronous client, each with what showed it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import pickle
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import toolring
+from private import Private
+from toolring import _native, _pump
+
+WAIT = {"fake": {"wait_s": 3000}}
+
+
+@pytest.fixture
+def own() -> Iterator[Private]:
+    with Private() as daemon:
+        yield daemon
+
+
+async def test_calls_to_be_sent_again_do_not_wait_for_ever(own: Private) -> None:
+    """With resubmit, too, a toolringd that stays away makes calls end after reconnect_timeout; and
+    they do not run when it comes back later."""
+    async with toolring.connect(own.name, resubmit=True, reconnect_timeout=0.3) as client:
+        t = client.trajectory("t")
+        tasks = [asyncio.ensure_future(call) for call in
+                 (t.call("bash", WAIT), *(t.bash(str(i)) for i in range(20)))]
+        while (await client.status())["calls_running"] == 0:
+            pass
+        own.kill()
+        async with asyncio.timeout(30):
+            first, *others = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(first, toolring.Unknown), first
+        assert all(isinstance(e, toolring.Unavailable) for e in others), others
+        own.start()
+        assert (await client.trajectory("new").bash("x")).success
+        backend = (await client.status())["backend"]
+        assert backend["executed"] == 1, backend
+
+
+async def test_closing_a_coroutine_cancels_its_call(own: Private) -> None:
+    """As cancelling its task does: nobody is left who wants the result."""
+    async with toolring.connect(own.name) as client:
+        call = client.trajectory("t").call("bash", WAIT, timeout=600)
+        call.send(None)
+        while (await client.status())["calls_running"] == 0:
+            pass
+        call.close()
+        async with asyncio.timeout(30):
+            while (await client.status())["calls_running"]:
+                pass
+
+
+class Interrupt(asyncio.Future[int]):
+    """A waiter in whose set_result Ctrl-C strikes."""
+
+    def set_result(self, result: int) -> None:
+        super().set_result(result)
+        raise KeyboardInterrupt
+
+
+def test_interrupt_while_results_are_handed_over_is_not_swallowed(fake: toolring.Daemon) -> None:
+    """It reaches who runs the loop, and the results beside it their waiters."""
+    loop = asyncio.new_event_loop()
+    session = _native.Session(fake.name, calls=8)
+    waiters: list[Any] = [loop.create_future(), Interrupt(loop=loop), loop.create_future()]
+    for waiter in waiters:
+        assert session.ping(waiter)
+    interrupts = 0
+    while session.pending:
+        try:
+            session.reap()
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert interrupts == 1
+    assert all(waiter.result() > 0 for waiter in waiters)
+    session.close()
+    loop.close()
+
+
+def test_client_works_after_an_interrupt(fake: toolring.Daemon, monkeypatch: Any) -> None:
+    """One that leaves the loop from within the client's own callback: who runs the loop again, as
+    asyncio.run() does to clean up, is answered."""
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(toolring.connect(fake.name)._open())
+    task = loop.create_task(client.trajectory("interrupted").call("bash", WAIT))
+    loop.run_until_complete(client.ping())
+    spinning: Callable[..., Any] = _pump.Pump._spinning
+
+    def interrupted(self: _pump.Pump) -> bool:
+        monkeypatch.setattr(_pump.Pump, "_spinning", spinning)
+        signal.raise_signal(signal.SIGINT)
+        return spinning(self)
+
+    monkeypatch.setattr(_pump.Pump, "_spinning", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    assert loop.run_until_complete(asyncio.wait_for(client.ping(), 30)) > 0
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task], timeout=30))
+    assert task.cancelled()
+    loop.run_until_complete(client.close())
+    loop.close()
+
+
+# ---- what a second review found ------------------------------------------------------------------
+
+async def test_a_client_keeps_its_toolringd() -> None:
+    """A Daemon that nobody else has lives as long as its client."""
+    async with toolring.connect(toolring.start(backend="fake")) as client:
+        gc.collect()
+        assert (await client.trajectory("t").bash("x")).success
+        daemon: Any = client._given
+    await daemon.stop_async()
+
+
+async def test_an_asynchronous_client_does_not_pickle(own: Private) -> None:
+    """It says what to do instead."""
+    async with toolring.connect(own.name) as client:
+        for thing in (client, client.trajectory("t")):
+            with pytest.raises(TypeError, match="connect"):
+                pickle.dumps(thing)
+
+
+async def test_one_client_opens_one_session(own: Private) -> None:
+    """However many tasks await it at once."""
+    client = toolring.connect(own.name)
+
+    async def opened() -> toolring.Client:
+        return await client
+
+    assert set(await asyncio.gather(*(opened() for _ in range(20)))) == {client}
+    assert len((await client.status())["sessions"]) == 1
+    await client.close()
+
+
+async def test_wrong_types_are_named(own: Private) -> None:
+    """By the argument they were given as."""
+    async with toolring.connect(own.name) as client:
+        t = client.trajectory("t")
+        wrong: Any = 5
+        for call, named in ((lambda: t.exec(wrong), "argv"), (lambda: t.exec(["a", wrong]), "argv"),
+                            (lambda: t.read_file(wrong), "path"),
+                            (lambda: t.exec("x", cwd=wrong), "cwd"),
+                            (lambda: t.terminal.send_keys(wrong), "keys")):
+            with pytest.raises(toolring.InvalidCall, match=f"{named} must be"):
+                await call()
+
+
+async def test_many_cancelled_before_they_were_sent(own: Private) -> None:
+    """Cancelling what waits for room ends it, and it never runs."""
+    async with (toolring.connect(own.name, calls=16) as client,
+                toolring.connect(own.name) as other):
+        tasks = [asyncio.ensure_future(client.trajectory(f"t{i}").call("bash", WAIT))
+                 for i in range(2000)]
+        while (await other.status())["calls_running"] == 0:
+            pass
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(e, asyncio.CancelledError) for e in outcomes)
+        async with asyncio.timeout(30):
+            while (await other.status())["calls_running"]:
+                pass
+        assert (await other.status())["backend"]["executed"] <= 16
