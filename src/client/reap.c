@@ -397,6 +397,19 @@ void client_abandon(struct tr_client *c, struct row *row)
 	client_cancel(c, row);
 }
 
+/* The row of a call whose result is still anybody's. -ENOENT; -EINVAL: a thread waits for it. */
+static int row_unclaimed(struct tr_client *c, uint64_t call_id, struct row **ret_row)
+{
+	struct row *row = row_find(c, call_id);
+
+	if (!row || row->abandoned)
+		return -ENOENT;
+	if (row->waiter)
+		return -EINVAL;
+	*ret_row = row;
+	return 0;
+}
+
 int tr_wait(struct tr_client *c, uint64_t call_id, struct tr_result *result, int timeout_ms)
 {
 	struct deadline deadline = {.timeout_ms = timeout_ms};
@@ -408,14 +421,10 @@ int tr_wait(struct tr_client *c, uint64_t call_id, struct tr_result *result, int
 	r = client_enter(c);
 	if (r < 0)
 		return r;
-	row = row_find(c, call_id);
-	if (!row || row->abandoned)
-		r = -ENOENT;
-	else if (row->waiter)
-		r = -EINVAL;
-	else if (row->state == ROW_DONE)
+	r = row_unclaimed(c, call_id, &row);
+	if (r == 0 && row->state == ROW_DONE)
 		stash_take(c, &c->stashes[row - c->rows], result);
-	else
+	else if (r == 0)
 		r = client_await(c, row, result, &deadline);
 	client_leave(c);
 	return r;
@@ -428,14 +437,10 @@ int tr_abandon(struct tr_client *c, uint64_t call_id)
 
 	if (r < 0)
 		return r;
-	row = row_find(c, call_id);
-	if (!row || row->abandoned)
-		r = -ENOENT;
-	else if (row->waiter)
-		r = -EINVAL;
-	else if (row->state == ROW_DONE)
+	r = row_unclaimed(c, call_id, &row);
+	if (r == 0 && row->state == ROW_DONE)
 		stash_take(c, &c->stashes[row - c->rows], NULL);
-	else
+	else if (r == 0)
 		client_abandon(c, row);
 	client_leave(c);
 	return r;
