@@ -202,19 +202,10 @@ static PyObject *exception_taken(void)
 static PyObject *outcome(const struct state *state, const struct pending *p,
 			 const struct tr_result *result, bool *ret_raised)
 {
-	PyObject *raised = result_raised(state, result->verdict);
-	PyObject *value, *exception;
-
 	*ret_raised = false;
-	if (!p->class && !raised)
+	if (!p->class && !state->raised[result->verdict])
 		return PyLong_FromUnsignedLongLong(session_now_ns() - p->since_ns);
-	value = result_make(state, p->class ? p->class : state->result_class, result);
-	if (!value || !raised)
-		return value;
-	*ret_raised = true;
-	exception = result_exception(state, raised, value);
-	Py_DECREF(value);
-	return exception;
+	return result_outcome(state, p->class ? p->class : state->result_class, result, ret_raised);
 }
 
 /* 0, or -1 with an exception set that is the loop's: KeyboardInterrupt, SystemExit. */
@@ -332,7 +323,7 @@ PyObject *loop_arm(PyObject *self, PyObject *unused)
 		return NULL;
 	r = tr_fd_arm(client);
 	session_leave(s);
-	if (r == -ECHILD || r == -ENOMEM)
+	if (r == -ECHILD)
 		return session_raise(state, r);
 	return PyLong_FromLong(r < 0 ? -1 : r);
 }

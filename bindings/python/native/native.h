@@ -113,10 +113,11 @@ PyObject *unpack(const struct state *state, const void *data, size_t n);
 
 /* An instance of the class, of Python's Result or derived from it. */
 PyObject *result_make(const struct state *state, PyObject *class, const struct tr_result *result);
-/* What the result is raised as (borrowed), or NULL. */
-PyObject *result_raised(const struct state *state, enum tr_verdict verdict);
-/* The exception that carries the result. */
-PyObject *result_exception(const struct state *state, PyObject *raised, PyObject *result);
+/* The same, or the exception that its verdict is raised as, which carries it: then ret_raised. */
+PyObject *result_outcome(const struct state *state, PyObject *class, const struct tr_result *result,
+			 bool *ret_raised);
+/* Raises such an exception, which is the caller's still. */
+void result_throw(PyObject *exception);
 /* The result of a call that never got to the executor. message may be NULL: an exception is set. */
 PyObject *result_own(const struct state *state, enum tr_verdict verdict, const char *message);
 /* Raises what such a result is raised as. Returns NULL. */

@@ -161,12 +161,7 @@ PyObject *result_make(const struct state *state, PyObject *class, const struct t
 
 /* ---- what is raised ------------------------------------------------------------------------------------ */
 
-PyObject *result_raised(const struct state *state, enum tr_verdict verdict)
-{
-	return state->raised[verdict];
-}
-
-PyObject *result_exception(const struct state *state, PyObject *raised, PyObject *result)
+static PyObject *exception_of(const struct state *state, PyObject *raised, PyObject *result)
 {
 	PyObject *error = PyObject_GetAttr(result, state->names[NAME_ERROR]);
 	PyObject *exception;
@@ -176,6 +171,26 @@ PyObject *result_exception(const struct state *state, PyObject *raised, PyObject
 	exception = PyObject_CallFunctionObjArgs(raised, error, result, NULL);
 	Py_DECREF(error);
 	return exception;
+}
+
+PyObject *result_outcome(const struct state *state, PyObject *class, const struct tr_result *result,
+			 bool *ret_raised)
+{
+	PyObject *raised = state->raised[result->verdict];
+	PyObject *value = result_make(state, class, result);
+	PyObject *exception;
+
+	*ret_raised = value && raised;
+	if (!*ret_raised)
+		return value;
+	exception = exception_of(state, raised, value);
+	Py_DECREF(value);
+	return exception;
+}
+
+void result_throw(PyObject *exception)
+{
+	PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
 }
 
 PyObject *result_own(const struct state *state, enum tr_verdict verdict, const char *message)
@@ -195,11 +210,10 @@ PyObject *result_own(const struct state *state, enum tr_verdict verdict, const c
 PyObject *result_raise(const struct state *state, enum tr_verdict verdict, const char *message)
 {
 	PyObject *result = result_own(state, verdict, message);
-	PyObject *exception =
-		result ? result_exception(state, state->raised[verdict], result) : NULL;
+	PyObject *exception = result ? exception_of(state, state->raised[verdict], result) : NULL;
 
 	if (exception)
-		PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+		result_throw(exception);
 	Py_XDECREF(exception);
 	Py_XDECREF(result);
 	return NULL;

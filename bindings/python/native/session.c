@@ -157,13 +157,15 @@ static int submit(struct patience *p, struct tr_client *client, enum tr_kind kin
 	int r;
 
 	for (;;) {
-		Py_BEGIN_ALLOW_THREADS r = tr_submit_raw(client, kind, payload->data, payload->n,
-							 NULL, SLICE_MS, ret_id);
-		Py_END_ALLOW_THREADS if (r == 0) return 0;
+		Py_BEGIN_ALLOW_THREADS
+		r = tr_submit_raw(client, kind, payload->data, payload->n, NULL, SLICE_MS, ret_id);
+		Py_END_ALLOW_THREADS
+		if (r == 0)
+			return 0;
 		if (r == -ENOBUFS) {
 			/* Their threads have yet to come and take the answers. */
-			Py_BEGIN_ALLOW_THREADS nanosleep(&(struct timespec){.tv_nsec = CROWDED_NS},
-							 NULL);
+			Py_BEGIN_ALLOW_THREADS
+			nanosleep(&(struct timespec){.tv_nsec = CROWDED_NS}, NULL);
 			Py_END_ALLOW_THREADS
 		} else if (r != -ETIMEDOUT && r != -ENOTCONN) {
 			session_raise(p->state, r);
@@ -180,8 +182,11 @@ static int wait_for(struct patience *p, struct tr_client *client, uint64_t id,
 	int r;
 
 	for (;;) {
-		Py_BEGIN_ALLOW_THREADS r = tr_wait(client, id, result, SLICE_MS);
-		Py_END_ALLOW_THREADS if (r == 0) return 0;
+		Py_BEGIN_ALLOW_THREADS
+		r = tr_wait(client, id, result, SLICE_MS);
+		Py_END_ALLOW_THREADS
+		if (r == 0)
+			return 0;
 		if (r != -ETIMEDOUT && r != -ENOTCONN)
 			session_raise(p->state, r);
 		else if (patience_slice(p, r) == 0)
@@ -211,17 +216,13 @@ static int call_wait(const struct state *state, struct session *s, enum tr_kind 
 static PyObject *value_or_raise(const struct state *state, PyObject *class,
 				const struct tr_result *result)
 {
-	PyObject *raised = state->raised[result->verdict];
-	PyObject *value = result_make(state, class, result);
-	PyObject *exception;
+	bool raised;
+	PyObject *value = result_outcome(state, class, result, &raised);
 
 	if (!value || !raised)
 		return value;
-	exception = result_exception(state, raised, value);
+	result_throw(value);
 	Py_DECREF(value);
-	if (exception)
-		PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-	Py_XDECREF(exception);
 	return NULL;
 }
 
@@ -302,8 +303,10 @@ static int open_attempts(struct tr_client **client, struct tr_options *options)
 
 	for (;;) {
 		options->open_timeout_ms = left_ms < OPEN_SLICE_MS ? left_ms : OPEN_SLICE_MS;
-		Py_BEGIN_ALLOW_THREADS r = tr_open_with(client, options);
-		Py_END_ALLOW_THREADS left_ms -= options->open_timeout_ms;
+		Py_BEGIN_ALLOW_THREADS
+		r = tr_open_with(client, options);
+		Py_END_ALLOW_THREADS
+		left_ms -= options->open_timeout_ms;
 		if (r != -ETIMEDOUT || left_ms <= 0)
 			return r;
 		if (PyErr_CheckSignals() < 0)
