@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
-from ._errors import InvalidCall
+from ._errors import failed
 from ._result import ArtifactResult, ExecResult, Result
 
 R = TypeVar("R")  # what a call answers with: Result, or a coroutine that gives it
@@ -33,8 +33,7 @@ def fresh_id() -> str:
 
 
 def _refuse(field: str, wanted: str, value: object) -> NoReturn:
-    message = f"{field} must be {wanted}, not {value!r:.60}"
-    raise InvalidCall(message, Result(verdict="invalid", error=message))
+    raise failed("invalid", f"{field} must be {wanted}, not {value!r:.60}")
 
 
 def _path(field: str, value: Path) -> str:
@@ -202,7 +201,18 @@ class TrajectoryCalls(Caller[R, E, A]):
     other. What is no answer of a tool is raised: Unavailable, NotStarted, Unknown, InvalidCall.
     """
 
-    __slots__ = ()
+    __slots__ = ("_client", "_entered", "_keep_workspace", "_spec", "id")
+
+    def __init__(self, client: Any, id: str, spec: Mapping[str, Any] | None,
+                 keep_workspace: bool) -> None:
+        self._client = client
+        self.id = id
+        self._spec = spec
+        self._keep_workspace = keep_workspace
+        self._entered = 0  # the process that did
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
 
     @property
     def terminal(self) -> TerminalCalls[R, E, A]:

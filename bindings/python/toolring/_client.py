@@ -17,7 +17,7 @@ from ._calls import TrajectoryCalls, fresh_id
 from ._errors import Closed, InvalidCall, ToolringError, Unavailable
 from ._native import Session
 from ._options import Name, instance_name, session_options
-from ._pump import Pump
+from ._pump import Pump, Waiter
 from ._result import ArtifactResult, ExecResult, Result
 
 CALLS = 8192  # in flight; what is more waits its turn. The executor's default limit of a session.
@@ -172,30 +172,21 @@ class Trajectory(TrajectoryCalls[Coroutine[object, Never, Result],
                                  Coroutine[object, Never, ArtifactResult]]):
     """One rollout and its slot. Its calls run in order, one at a time. Client.trajectory() makes it."""
 
-    __slots__ = ("_client", "_entered", "_keep_workspace", "_spec", "id")
+    __slots__ = ()
 
-    def __init__(self, client: Client, id: str, spec: Mapping[str, Any] | None,
-                 keep_workspace: bool) -> None:
-        self._client = client
-        self.id = id
-        self._spec = spec
-        self._keep_workspace = keep_workspace
-        self._entered = 0  # the process that did
+    _client: Client
 
-    async def _execute(self, tool: str, arguments: Mapping[str, Any], timeout: float | None,
-                       result_class: type[Result] = Result, uniq_id: str | None = None) -> Any:
+    def _execute(self, tool: str, arguments: Mapping[str, Any], timeout: float | None,
+                 result_class: type[Result] = Result, uniq_id: str | None = None) -> Any:
+        return self._answer(Pump.execute, result_class, self.id, tool, arguments, timeout, uniq_id)
+
+    def _request(self, kind: int, members: Mapping[str, Any],
+                 result_class: type[Result] = Result) -> Any:
+        return self._answer(Pump.request, result_class, kind, self.id, members)
+
+    async def _answer(self, submit: Callable[..., Waiter], *arguments: Any) -> Any:
         pump = self._client._connected()
-        waiter = pump.execute(result_class, self.id, tool, arguments, timeout, uniq_id)
-        try:
-            return await waiter
-        except (asyncio.CancelledError, GeneratorExit):  # close() of the coroutine is one, too
-            pump.cancel(waiter)
-            raise
-
-    async def _request(self, kind: int, members: Mapping[str, Any],
-                       result_class: type[Result] = Result) -> Any:
-        pump = self._client._connected()
-        waiter = pump.request(result_class, kind, self.id, members)
+        waiter = submit(pump, *arguments)
         try:
             return await waiter
         except (asyncio.CancelledError, GeneratorExit):  # close() of the coroutine is one, too
@@ -225,6 +216,3 @@ class Trajectory(TrajectoryCalls[Coroutine[object, Never, Result],
 
     def __reduce__(self) -> NoReturn:
         self._client.__reduce__()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.id!r})"

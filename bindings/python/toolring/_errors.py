@@ -6,7 +6,7 @@ never raised: that is a result.
 
 from __future__ import annotations
 
-from ._result import Result
+from ._result import Result, Verdict
 
 
 class ToolringError(Exception):
@@ -69,3 +69,8 @@ class Forked(ToolringError):
 BY_VERDICT: dict[str, type[ToolringError]] = {
     "unavailable": Unavailable, "not_started": NotStarted, "unknown": Unknown,
     "invalid": InvalidCall}
+
+
+def failed(verdict: Verdict, message: str) -> ToolringError:
+    """What a verdict is raised as, for a call that has no answer but ours."""
+    return BY_VERDICT[verdict](message, Result(verdict=verdict, error=message))

@@ -25,9 +25,9 @@ from collections.abc import Mapping
 from time import monotonic_ns
 from typing import Any
 
-from ._errors import Forked, Unavailable, Unknown
+from ._errors import Forked, failed
 from ._native import Session
-from ._result import Result
+from ._result import Result, Verdict
 
 SPIN_NS = 100_000  # a wake-up of a sleeping executor takes some 50 us, there and back
 SPIN_LEAST_NS = 5_000
@@ -237,7 +237,7 @@ class Pump:
         message = "toolringd is gone, and did not come back in time"
         # What is in flight still was to be sent again; who makes the next call reaps what it ends as.
         for waiter in self._session.cancel_all():
-            _fail(waiter, Unavailable(message, Result(verdict="unavailable", error=message)))
+            _fail(waiter, "unavailable", message)
         self._fail_queue(message)
 
     # ---- the end --------------------------------------------------------------------------------
@@ -259,19 +259,19 @@ class Pump:
         waiters = self._session.close()
         message = "the client was closed during the call, which may have run"
         for waiter in waiters:
-            _fail(waiter, Unknown(message, Result(verdict="unknown", error=message)))
+            _fail(waiter, "unknown", message)
         self._fail_queue("the client was closed before the call was sent")
 
     def _fail_queue(self, message: str) -> None:
         for _, waiter, _ in self._queue:
-            _fail(waiter, Unavailable(message, Result(verdict="unavailable", error=message)))
+            _fail(waiter, "unavailable", message)
         self._queue.clear()
         self._queued.clear()
 
 
-def _fail(waiter: Waiter, error: Exception) -> None:
+def _fail(waiter: Waiter, verdict: Verdict, message: str) -> None:
     try:
         if not waiter.done():
-            waiter.set_exception(error)
+            waiter.set_exception(failed(verdict, message))
     except RuntimeError:
         pass  # its loop is closed: nobody waits any more

@@ -213,15 +213,9 @@ class Trajectory(TrajectoryCalls[Result, ExecResult, ArtifactResult]):
     One rollout and its slot. Its calls run in order, one at a time. Client.trajectory() makes it.
     """
 
-    __slots__ = ("_client", "_entered", "_keep_workspace", "_spec", "id")
+    __slots__ = ()
 
-    def __init__(self, client: Client, id: str, spec: Mapping[str, Any] | None,
-                 keep_workspace: bool) -> None:
-        self._client = client
-        self.id = id
-        self._spec = spec
-        self._keep_workspace = keep_workspace
-        self._entered = 0  # the process that did
+    _client: Client
 
     def _execute(self, tool: str, arguments: Mapping[str, Any], timeout: float | None,
                  result_class: type[Result] = Result, uniq_id: str | None = None) -> Any:
@@ -256,6 +250,3 @@ class Trajectory(TrajectoryCalls[Result, ExecResult, ArtifactResult]):
 
     def __reduce__(self) -> tuple[Any, tuple[Client, str, Mapping[str, Any] | None, bool]]:
         return type(self), (self._client, self.id, self._spec, self._keep_workspace)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.id!r})"

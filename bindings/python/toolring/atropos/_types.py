@@ -95,15 +95,10 @@ class Slot:
         return {**asdict(self), "state": self.state.value}
 
 
-@dataclass
-class ToolResult:
-    """What a tool call came to, as an agent gets it."""
+class _Judged:
+    """Whose metadata say why it ended, and whether that is the model's doing."""
 
-    success: bool
-    output: str = ""
-    error: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
-    uniq_id: str | None = None
+    metadata: dict[str, Any]
 
     @property
     def verdict(self) -> str:
@@ -112,6 +107,17 @@ class ToolResult:
     @property
     def infrastructure_fault(self) -> bool:
         return bool(self.metadata.get("infrastructure_fault"))
+
+
+@dataclass
+class ToolResult(_Judged):
+    """What a tool call came to, as an agent gets it."""
+
+    success: bool
+    output: str = ""
+    error: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    uniq_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {"success": self.success, "output": self.output, "error": self.error,
@@ -131,7 +137,7 @@ class ToolResult:
 
 
 @dataclass
-class ExecutionResult:
+class ExecutionResult(_Judged):
     """What a tool call came to, as a backend gives it."""
 
     success: bool
@@ -141,14 +147,6 @@ class ExecutionResult:
     slot_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     result: Result | None = field(default=None, repr=False)
-
-    @property
-    def verdict(self) -> str:
-        return str(self.metadata.get("verdict", ""))
-
-    @property
-    def infrastructure_fault(self) -> bool:
-        return bool(self.metadata.get("infrastructure_fault"))
 
     def to_tool_result(self) -> ToolResult:
         return ToolResult(self.success, self.output, self.error, self.metadata, self.execution_id)
@@ -215,20 +213,12 @@ def archive_answer(result: Result) -> dict[str, Any]:
 
 
 @dataclass
-class ArtifactResponse:
+class ArtifactResponse(_Judged):
     """What the answers about artifacts have in common."""
 
     success: bool
     error: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def verdict(self) -> str:
-        return str(self.metadata.get("verdict", ""))
-
-    @property
-    def infrastructure_fault(self) -> bool:
-        return bool(self.metadata.get("infrastructure_fault"))
 
     def model_dump(self) -> dict[str, Any]:
         return asdict(self)
