@@ -25,6 +25,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import toolring  # noqa: E402
+import toolring.sync  # noqa: E402
 from private import cannot  # noqa: E402
 
 LOOPS = ("asyncio", "uvloop")
@@ -66,6 +67,20 @@ def local() -> Iterator[toolring.Daemon]:
     """A toolringd with slots on this machine."""
     with start("local") as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def client(local: toolring.Daemon) -> Iterator[toolring.sync.Client]:
+    """A synchronous client of that, for the tests of one file."""
+    with toolring.sync.connect(local.name) as client:
+        yield client
+
+
+@pytest.fixture
+def t(client: toolring.sync.Client) -> Iterator[toolring.sync.Trajectory]:
+    """A trajectory of a test's own."""
+    with client.trajectory() as t:
+        yield t
 
 
 # ---- coroutines ----------------------------------------------------------------------------------

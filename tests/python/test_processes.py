@@ -36,12 +36,6 @@ def client(local):
         yield client
 
 
-@pytest.fixture
-def t(client):
-    with client.trajectory() as t:
-        yield t
-
-
 @pytest.fixture(params=METHODS)
 def context(request):
     return multiprocessing.get_context(request.param)

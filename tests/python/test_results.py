@@ -42,18 +42,6 @@ def samples() -> list[Result]:
     ]
 
 
-@pytest.fixture(scope="module")
-def client(local):
-    with toolring.sync.connect(local.name) as client:
-        yield client
-
-
-@pytest.fixture
-def t(client):
-    with client.trajectory() as t:
-        yield t
-
-
 # ---- as values ----------------------------------------------------------------------------------
 
 

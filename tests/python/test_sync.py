@@ -25,18 +25,6 @@ from toolring import Closed, InvalidCall, NotStarted, Unavailable, Unknown
 LONG = 60  # seconds within which what must happen has happened
 
 
-@pytest.fixture(scope="module")
-def client(local):
-    with toolring.sync.connect(local.name) as client:
-        yield client
-
-
-@pytest.fixture
-def t(client):
-    with client.trajectory() as t:
-        yield t
-
-
 @pytest.fixture
 def own():
     """A toolringd that may be stopped and killed."""
