@@ -319,6 +319,34 @@ def test_interrupted_start(tmp_path: Path) -> None:
     slow.unlink()
 
 
+def test_interrupted_fork(tmp_path: Path) -> None:
+    """Ctrl-C before start() knows what it has forked: the same."""
+    hasty = tmp_path.parent / f"{tmp_path.name}-hasty"
+    hasty.write_text("#!/bin/sh\nkill -INT $PPID\nexec sleep 600\n")
+    hasty.chmod(0o755)
+    script = FAKE.partition("daemon = ")[0] + f"""
+import subprocess
+signal.signal(signal.SIGINT, signal.default_int_handler)
+popen = subprocess.Popen
+class Slow(popen):
+    def _execute_child(self, *args, **keywords):
+        popen._execute_child(self, *args, **keywords)
+        say(pid=self.pid)
+        time.sleep(0.5)
+subprocess.Popen = Slow
+try:
+    toolring.start(toolringd={str(hasty)!r})
+except KeyboardInterrupt:
+    say()
+"""
+    with Interpreter(script, tmp_path) as interpreter:
+        pid = interpreter.hear()["pid"]
+        interpreter.hear()
+        assert not is_alive(pid)
+        assert interpreter.process.wait(timeout=60) == 0
+    hasty.unlink()
+
+
 def test_children_ignored(tmp_path: Path) -> None:
     """Where the end of children is ignored it serves, restarts its executor and stops as ever."""
     script = """

@@ -129,6 +129,25 @@ def _pidfd(pid: int) -> _Fd:
     return _Fd(fd)
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Generator[None, None, None]:
+    """Ctrl-C in here is heard at the end: between a fork and knowing of it, a process would stay."""
+    handler = signal.getsignal(signal.SIGINT)
+    heard: list[int] = []
+    try:
+        if callable(handler):
+            signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    except ValueError:
+        handler = None  # threads but the main one are not interrupted
+    try:
+        yield
+    finally:
+        if callable(handler):
+            signal.signal(signal.SIGINT, handler)
+        for number in heard[:1]:
+            signal.raise_signal(number)
+
+
 # ---- what toolringd is told ----------------------------------------------------------------------
 
 
@@ -464,6 +483,7 @@ def start(*, backend: str = "local", name: str | None = None, options: Iterable[
     As root, several at a time should each have a uid_base of their own.
     """
     folder = None
+    daemon: Daemon | None = None
     if name is None:
         name = _socket_path()
         folder = os.path.dirname(name)
@@ -473,10 +493,15 @@ def start(*, backend: str = "local", name: str | None = None, options: Iterable[
         place = f"--name={name}"
     try:
         command = [_program(toolringd), f"--backend={backend}", *_arguments(flags), *options, place]
-        process = _Process(command, folder, log, _environment(env))
-    except OSError as error:
-        raise Unavailable(f"toolringd does not start: {error}") from error
-    daemon = Daemon(process, name, timeout)
-    if not _in_loop():
-        daemon._wait()
+        with _uninterrupted():
+            process = _Process(command, folder, log, _environment(env))
+            daemon = Daemon(process, name, timeout)
+        if not _in_loop():
+            daemon._wait()
+    except BaseException as error:
+        if daemon is not None:
+            daemon.stop(0)
+        if isinstance(error, OSError):
+            raise Unavailable(f"toolringd does not start: {error}") from error
+        raise
     return daemon
