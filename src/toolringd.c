@@ -22,6 +22,7 @@
 /* What the executor's own steps take at most after the last grace. */
 #define STOP_MARGIN_NS (5 * NS_PER_S)
 
+#define EXIT_USAGE       2
 #define PLAN_ERROR_BYTES 4096
 
 struct program {
@@ -351,7 +352,7 @@ int main(int argc, char **argv)
 	if (config_parse(&program.config, argc, argv, environ, ".env", &action, error,
 			 sizeof(error)) < 0) {
 		fprintf(stderr, "toolringd: %s\n", error);
-		return EXIT_FAILURE;
+		return EXIT_USAGE;
 	}
 	log_init("toolringd", program.config.log_level);
 	if ((action == CONFIG_RUN || action == CONFIG_CHECK) && program.config.unread[0])

@@ -111,6 +111,7 @@ void config_help(FILE *out)
 	      "Runs the executor of toolring: clients put tool calls into rings in shared memory,\n"
 	      "and it runs them in slots and answers. It stays in the foreground; SIGTERM lets\n"
 	      "what runs end first, a second one stops at once.\n\n"
+	      "Exit codes: 0 stopped as it was told; 1 it cannot run here, and says why; 2 wrong usage.\n\n"
 	      "A flag counts before an environment variable, that before a line in ./.env, and\n"
 	      "that before the default. A value stands after the flag, or after '='.\n\n"
 	      "Options:\n",

@@ -39,8 +39,8 @@ def assert_good(done, *parts):
         assert part in done.stdout, f"{done.args}: no {part!r} in\n{done.stdout}"
 
 
-def assert_wrong(done, *parts):
-    assert done.returncode == 1, (done.args, done.returncode, done.stdout, done.stderr)
+def assert_wrong(done, *parts, status=2):
+    assert done.returncode == status, (done.args, done.returncode, done.stdout, done.stderr)
     assert len(done.stderr.splitlines()) == 1, f"{done.args}: not one line: {done.stderr!r}"
     for part in parts:
         assert part in done.stderr, f"{done.args}: no {part!r} in {done.stderr!r}"
@@ -118,12 +118,12 @@ def test_plan():
     assert {"user", "pid", "mount"} <= set(plan["layers"]), plan["layers"]
     for first in (["--plan"], []):
         everything = [*first, "--accept-missing=ipc,network,proc,seccomp,landlock,memory,pids"]
-        assert_wrong(run(*everything, "--shell=/no/shell"), "--shell", "/no/shell")
-        assert_wrong(run(*everything, "--slot-env=1=2"), "--slot-env", "NAME=VALUE")
-        assert_wrong(run(*everything, "--slot-bind=/no/place"), "--slot-bind", "/no/place")
-        assert_wrong(run(*everything, "--slot-bind=/usr:/tmp"), "--slot-bind", "/tmp")
-        assert_wrong(run(*everything, "--slot-program=/no/slot"), "--slot-program", "/no/slot")
-    assert_wrong(run("--plan", "--backend=fake"), "--plan", "no slots")
+        assert_wrong(run(*everything, "--shell=/no/shell"), "--shell", "/no/shell", status=1)
+        assert_wrong(run(*everything, "--slot-env=1=2"), "--slot-env", "NAME=VALUE", status=1)
+        assert_wrong(run(*everything, "--slot-bind=/no/place"), "--slot-bind", "/no/place", status=1)
+        assert_wrong(run(*everything, "--slot-bind=/usr:/tmp"), "--slot-bind", "/tmp", status=1)
+        assert_wrong(run(*everything, "--slot-program=/no/slot"), "--slot-program", "/no/slot", status=1)
+    assert_wrong(run("--plan", "--backend=fake"), "--plan", "no slots", status=1)
 
 
 def main():
