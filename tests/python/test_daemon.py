@@ -227,7 +227,7 @@ def test_descriptors_are_closed() -> None:
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(5):
         toolring.start(backend="fake").stop()
-        with pytest.raises(toolring.Unavailable):
+        with pytest.raises(toolring.InvalidCall):
             toolring.start(backend="fake", slots_max=0)
     gc.collect()
     assert set(os.listdir("/proc/self/fd")) <= before
@@ -323,11 +323,11 @@ def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with toolring.start(backend="fake") as daemon:
         assert answers(daemon.name)
     monkeypatch.setenv("TOOLRING_SLOTS_MAX", "wrong")
-    with pytest.raises(toolring.Unavailable, match="TOOLRING_SLOTS_MAX"):
+    with pytest.raises(toolring.InvalidCall, match="TOOLRING_SLOTS_MAX"):
         toolring.start(backend="fake")
     with toolring.start(backend="fake", env={"TOOLRING_SLOTS_MAX": None}) as daemon:
         assert answers(daemon.name)
-    with pytest.raises(toolring.Unavailable, match="TOOLRING_SPIN_US"):
+    with pytest.raises(toolring.InvalidCall, match="TOOLRING_SPIN_US"):
         toolring.start(backend="fake", slots_max=1, env={"TOOLRING_SPIN_US": "wrong"})
 
 
@@ -349,19 +349,20 @@ def test_log(tmp_path: Path) -> None:
 
 # ---- what does not start -------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("flags", "said"), [
-    ({"slots_maxx": 3}, "did you mean --slots-max?"),
-    ({"slots_max": 0}, 'slots-max: "0" is not allowed; allowed: a whole number from 1'),
-    ({"backend": "nothing"}, "allowed: local, fake"),
-    ({"slot_program": "/nonexistent"}, "/nonexistent cannot be run"),
-    ({"limits": {"output_char": 3}}, "did you mean output_chars?"),
-    ({"toolringd": "/nonexistent"}, "No such file or directory"),
+@pytest.mark.parametrize(("kind", "flags", "said"), [
+    (toolring.InvalidCall, {"slots_maxx": 3}, "did you mean --slots-max?"),
+    (toolring.InvalidCall, {"slots_max": 0},
+     'slots-max: "0" is not allowed; allowed: a whole number from 1'),
+    (toolring.InvalidCall, {"backend": "nothing"}, "allowed: local, fake"),
+    (toolring.InvalidCall, {"limits": {"output_char": 3}}, "did you mean output_chars?"),
+    (toolring.Unavailable, {"slot_program": "/nonexistent"}, "/nonexistent cannot be run"),
+    (toolring.Unavailable, {"toolringd": "/nonexistent"}, "No such file or directory"),
 ])
-def test_does_not_start(flags: dict[str, Any], said: str, tmp_path: Path,
-                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_start(kind: type[toolring.ToolringError], flags: dict[str, Any], said: str,
+                        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What toolringd says is what is raised, and nothing is left."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(toolring.Unavailable, match=re.escape(said)) as caught:
+    with pytest.raises(kind, match=re.escape(said)) as caught:
         toolring.start(**flags)
     assert str(caught.value).startswith("toolringd does not start: ")
     assert os.listdir(tmp_path) == []
@@ -466,9 +467,9 @@ async def test_async_fault() -> None:
     """What does not start is raised by each who waits, and again."""
     daemon = toolring.start(backend="fake", slots_max=0)
     results = await asyncio.gather(*[wait_for(daemon) for _ in range(3)], return_exceptions=True)
-    assert [type(r) for r in results] == [toolring.Unavailable] * 3
+    assert [type(r) for r in results] == [toolring.InvalidCall] * 3
     assert all("slots-max" in str(r) for r in results)
-    with pytest.raises(toolring.Unavailable, match="slots-max"):
+    with pytest.raises(toolring.InvalidCall, match="slots-max"):
         await daemon
     await daemon.stop_async()
 

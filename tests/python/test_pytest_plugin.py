@@ -134,7 +134,7 @@ def test_does_not_start(project: Callable[..., list[str]]) -> None:
         def test_two(toolring_client): pass
         def test_three(): pass
         """, ini="toolring_options = --slots-max=wrong", errors=2)
-    assert any("Unavailable" in line and "slots-max" in line for line in lines)
+    assert any("InvalidCall" in line and "slots-max" in line for line in lines)
 
 
 def test_costs_little() -> None:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Union
 
 from . import _programs
-from ._errors import Unavailable
+from ._errors import InvalidCall, Unavailable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,6 +46,7 @@ _SYS_PIDFD_OPEN = 434  # on every machine that toolringd runs on
 # How the items of these are parted; those of any other list, by commas.
 _SEPARATORS = {"slot_env": "\n"}
 _PAIRS = {"slot_env": "=", "slot_bind": ":"}
+_USAGE = 2  # exit code of a toolringd that was told what there is not
 _OURS = ("socket", "ready_fd", "stop_fd", "limit")
 
 Scalar = Union[str, int, float, "os.PathLike[str]"]
@@ -387,7 +388,7 @@ class Daemon:
                 self._fault = self._describe(in_time)
                 yield from self._stopping(0)
         if self._state == "stopped":
-            raise Unavailable(self._fault)
+            raise (InvalidCall if self.returncode == _USAGE else Unavailable)(self._fault)
 
     def _describe(self, in_time: bool) -> str:
         said = self.log.strip()
@@ -463,7 +464,8 @@ def start(*, backend: str = "local", name: str | None = None, options: Iterable[
 
     Inside a running event loop it returns at once, so as not to hold that up: `async with`, `await`
     and at the latest a first look at its name wait. Unavailable is raised if it does not start,
-    with what it said: a layer of isolation that this machine lacks, for one, and the remedy.
+    with what it said: a layer of isolation that this machine lacks, for one, and the remedy;
+    InvalidCall for an option that it does not have, or not with that value.
 
     Any other keyword is the flag of toolringd that is called so, with dashes: slots_max=8 is
     --slots-max=8. A list is joined by commas (accept_missing=["memory", "pids"]), slot_env and
