@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -216,23 +217,42 @@ def test_memory(local: toolring.Daemon) -> None:
         cannot(f"nobody counts memory here: {error}")
 
 
-@pytest.mark.parametrize("concurrency", [True, False])
-def test_max_subprocesses(local: toolring.Daemon, concurrency: bool) -> None:
-    """Of all sandboxes together so many commands run as inspect_ai is told, unless it says no."""
+@asynccontextmanager
+async def one_at_a_time(local: toolring.Daemon) -> AsyncIterator[tuple[Sandbox, Sandbox]]:
+    """Two sandboxes, where inspect_ai says that one command may run."""
+    init_concurrency()
+    init_max_subprocesses(1)
     config = ToolringSandboxConfig(name=local.name)
+    async with sandbox(config) as one, sandbox(config) as two:
+        yield one, two
 
+
+def test_max_subprocesses(local: toolring.Daemon) -> None:
+    """Of all sandboxes together so many commands run as inspect_ai is told."""
     async def run(s: Sandbox) -> tuple[float, ...]:
-        r = await s.exec(["sh", "-c", "cat /proc/uptime; sleep 1; cat /proc/uptime"],
-                         concurrency=concurrency)
+        r = await s.exec(["sh", "-c", "cat /proc/uptime; sleep 0.5; cat /proc/uptime"])
         return tuple(float(line.split()[0]) for line in r.stdout.splitlines())
 
     async def body() -> None:
-        init_concurrency()
-        init_max_subprocesses(1)
-        async with sandbox(config) as one, sandbox(config) as two:
+        async with one_at_a_time(local) as (one, two):
             (begin, end), (other_begin, other_end) = await asyncio.gather(run(one), run(two))
-        overlap = begin < other_end and other_begin < end
-        assert overlap != concurrency
+        assert end <= other_begin or other_end <= begin
+
+    asyncio.run(body())
+
+
+def test_without_concurrency(local: toolring.Daemon) -> None:
+    """The twin: commands that inspect_ai does not want counted run beside each other."""
+    async def body() -> None:
+        async with one_at_a_time(local) as sandboxes, toolring.connect(local) as client, \
+                asyncio.timeout(60):
+            calls = [asyncio.ensure_future(s.exec(["sleep", "1234"], concurrency=False))
+                     for s in sandboxes]
+            while (await client.status())["calls_running"] < len(calls):
+                await asyncio.sleep(0.005)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
 
     asyncio.run(body())
 
@@ -399,13 +419,14 @@ def test_without_cleanup(local: toolring.Daemon) -> None:
 
     async def body() -> None:
         await Sandbox.task_init("startup", config)
-        async with toolring.connect(local) as client:
-            before = (await client.status())["slots"]["used"]  # by other tests
+        async with toolring.connect(local) as client, asyncio.timeout(60):
+            while (await client.status())["slots"]["used"]:  # other tests' go when they are noticed
+                await asyncio.sleep(0.005)
             await Sandbox.sample_init("left", config, {"__sample_id__": "1"})
-            assert (await client.status())["slots"]["used"] == before + 1
+            assert (await client.status())["slots"]["used"] == 1
             await Sandbox.task_cleanup("shutdown", config, False)
             assert not any(_host._hosts.values())
-            while (await client.status())["slots"]["used"] > before:
+            while (await client.status())["slots"]["used"]:
                 await asyncio.sleep(0.005)
 
     asyncio.run(body())
