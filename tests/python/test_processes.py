@@ -6,6 +6,7 @@ child has a session of its own, finds the trajectories, and does not disturb its
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -13,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 import toolring
 import toolring.sync
+from private import wait_until
 from toolring import Closed, InvalidCall
 
 LONG = 60
@@ -61,6 +62,10 @@ def in_child(work) -> None:
 
 def pids_of_sessions(client) -> list[int]:
     return [session["pid"] for session in client.status()["sessions"]]
+
+
+def all_are_ours(client) -> bool:
+    return set(pids_of_sessions(client)) == {os.getpid()}
 
 
 # ---- os.fork ------------------------------------------------------------------------------------
@@ -117,6 +122,7 @@ def test_slot_is_held_by_those_who_used_it(client):
     """With the last of them it goes, as when a process dies; acquire() alone makes one of them."""
     t = client.trajectory("held")
     in_child(lambda: t.bash("echo 1 > f"))
+    wait_until(lambda: all_are_ours(client), "the child's session is over")
     assert not t.read_file("f").success
     t.release()
     t.acquire()
@@ -237,14 +243,12 @@ def test_fork_while_a_thread_connects(local, client, t):
 def test_many_children_leave_nothing(client, t):
     """No session and no descriptor stays behind."""
     in_child(lambda: t.bash("true"))
+    gc.collect()  # what other tests have left for it
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         in_child(lambda: t.bash("true"))
     assert len(os.listdir("/proc/self/fd")) == before
-    until = time.monotonic() + LONG
-    while pids_of_sessions(client).count(os.getpid()) != len(pids_of_sessions(client)):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: all_are_ours(client), "their sessions are over")
 
 
 # ---- multiprocessing ----------------------------------------------------------------------------
