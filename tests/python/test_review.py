@@ -154,6 +154,7 @@ async def test_wrong_types_are_named(own: Private) -> None:
                 await call()
 
 
+@pytest.mark.quiet_loop
 async def test_many_cancelled_before_they_were_sent(own: Private) -> None:
     """Cancelling what waits for room ends it, and it never runs."""
     async with (toolring.connect(own.name, calls=16) as client,
