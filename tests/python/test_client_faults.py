@@ -25,9 +25,10 @@ import pytest
 
 import toolring
 from private import Private, below, commands_below, is_alive
-from test_client import cpu_of, killed, running, until, words
+from test_client import killed, running, share_of_cpu, until, words
 
 RECONNECT_S = 1.5
+LONG = 60  # seconds within which what must happen has happened, however busy the machine
 WAIT = {"fake": {"wait_s": 3000}}
 
 
@@ -117,7 +118,7 @@ async def test_idle_client_outlives_executors(own: Private) -> None:
     async with toolring.connect(own.name) as client:
         old = await kill_executor(client)
         await until(lambda: not is_alive(old), "the executor is dead")
-        assert await cpu_of(0.5) < 0.1
+        assert await share_of_cpu(0.5) < 0.2
         await works(client.trajectory("t"))
 
 
@@ -170,9 +171,9 @@ async def test_toolringd_stopped(own: Private) -> None:
             outcomes: list[Any] = await asyncio.gather(*calls, client.ping(), client.status(),
                                                        return_exceptions=True)
             assert all(isinstance(e, toolring.Unavailable) for e in outcomes), outcomes
-            assert RECONNECT_S * 0.5 < time.monotonic() - began < RECONNECT_S + 3
+            assert RECONNECT_S * 0.5 < time.monotonic() - began < 9  # by default it is 10
         assert outcomes[0].result.verdict == "unavailable" and str(outcomes[0])
-        assert await cpu_of(0.5) < 0.1
+        assert await share_of_cpu(0.5) < 0.2
         own.start()
         assert (await client.trajectory("t").bash("x")).success
 
@@ -200,7 +201,8 @@ async def test_toolringd_stopped_with_calls_in_flight(own: Private) -> None:
         assert own.process is not None
         own.process.terminate()
         assert (await tasks[0]).success
-        own.process.terminate()
+        # By another signal: one that is still pending would not be heard twice.
+        own.process.send_signal(signal.SIGINT)
         r = await outcome_of(tasks[1])
         assert isinstance(r, toolring.Unknown) or r.verdict == "cancelled", r
 
@@ -283,7 +285,7 @@ async def test_closed_with_calls_in_flight(fake: toolring.Daemon) -> None:
               for i in range(50)]
     await asyncio.sleep(0)
     await client.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LONG):
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(e, toolring.Unknown) and "closed" in str(e) for e in outcomes[:14])
     assert all(isinstance(e, (toolring.Unknown, toolring.Unavailable)) and e.result is not None
