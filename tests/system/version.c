@@ -6,6 +6,7 @@
  */
 #include "world.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
@@ -183,8 +184,11 @@ static void silent_client_is_hung_up_on(void **state)
 	for (size_t n = 0; n < sizeof(hello); n += sizeof(hello) / 2) {
 		int fd = raw_connect(w);
 
-		assert_int_equal(send(fd, &hello, n, MSG_NOSIGNAL), (ssize_t)n);
-		assert_int_equal(recv(fd, &(char){0}, 1, 0), 0);
+		/* On a busy machine the time may be over before this is said, or while nobody reads it. */
+		if (send(fd, &hello, n, MSG_NOSIGNAL) < 0)
+			assert_int_equal(errno, EPIPE);
+		if (recv(fd, &(char){0}, 1, 0) != 0)
+			assert_int_equal(errno, ECONNRESET);
 		close(fd);
 	}
 	expect(world_client(w), "a", NULL, TR_OK);
