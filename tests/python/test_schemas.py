@@ -327,7 +327,12 @@ def test_a_model_is_told_of_its_bad_calls(slot: Any) -> None:
 
 
 def test_what_is_no_tool_call_is_refused() -> None:
-    things: list[Any] = [{}, {"function": {}}, {"type": "text", "text": "hi"}, None, 7]
+    """A call whose arguments are where neither API has them is none: it must not run without."""
+    things: list[Any] = [{}, {"function": {}}, {"type": "text", "text": "hi"}, None, 7,
+                         {"type": "function_call", "name": "bash", "call_id": "call_1",
+                          "arguments": '{"command": "ls"}'},
+                         {"name": "bash", "args": {"command": "ls"}},
+                         SimpleNamespace(name="bash", arguments={"command": "ls"})]
     for thing in things:
         with pytest.raises(toolring.InvalidCall):
             toolring.tool_call(thing)

@@ -201,6 +201,10 @@ def _member(thing: object, name: str) -> Any:
     return getattr(thing, name, None)
 
 
+def _has(thing: object, name: str) -> bool:
+    return name in thing if isinstance(thing, Mapping) else hasattr(thing, name)
+
+
 def tool_call(call: object) -> tuple[str, dict[str, Any]]:
     """
     The name and the arguments of a tool call as a model's answer has it: an item of OpenAI's
@@ -210,7 +214,8 @@ def tool_call(call: object) -> tuple[str, dict[str, Any]]:
     function = _member(call, "function")
     name = _member(call if function is None else function, "name")
     arguments = _member(call, "input") if function is None else _member(function, "arguments")
-    if not isinstance(name, str):
+    # Other APIs have the arguments elsewhere: not to be taken for a call without any.
+    if not isinstance(name, str) or function is None and not _has(call, "input"):
         raise InvalidCall("this is no tool call: it must have function.name and "
                           "function.arguments, or name and input")
     if isinstance(arguments, str):
