@@ -61,6 +61,11 @@ async def test_connect_with_and_await(fake: toolring.Daemon) -> None:
     for call in (client.ping(), client.status(), client.trajectory("t").bash("true")):
         with pytest.raises(toolring.Closed, match="closed"):
             await call
+    with pytest.raises(toolring.Closed, match="another"):
+        await client
+    with pytest.raises(toolring.Closed, match="another"):
+        async with client:
+            pass
 
 
 async def test_unconnected_client_says_how(fake: toolring.Daemon) -> None:

@@ -58,6 +58,8 @@ def test_block_closes(local):
     with toolring.sync.connect(local.name) as client:
         client.ping()
     assert client.closed
+    with pytest.raises(Closed, match="another"), client:
+        pass
 
 
 def test_names(local, monkeypatch):

@@ -96,6 +96,8 @@ class Client:
                 session = await _open_session(self._name, self._options)
                 self._pump = Pump(session, asyncio.get_running_loop(), self._spin_us,
                                   self._options["reconnect_timeout_ms"] / 1000)
+        if self._pump.closed:
+            raise Closed("the client is closed: connect() another one")
         return self
 
     def _connected(self) -> Pump:

@@ -185,6 +185,8 @@ class Client:
     # ---- Python's protocols ---------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        if self._closed:
+            raise Closed("the client is closed: connect() another one")
         return self
 
     def __exit__(self, type: type[BaseException] | None, value: BaseException | None,
