@@ -164,9 +164,9 @@ def signature(node, types, prefix=""):
     return f"{'await ' if waits else ''}{prefix}{node.name}({shown}){hint}"
 
 
-def docstring(node):
+def docstring(node, arguments=None):
     """As Markdown: calls in code, what is said of each parameter as a list."""
-    arguments = getattr(node, "args", None)
+    arguments = arguments or getattr(node, "args", None)
     names = {a.arg for a in ast.walk(arguments) if isinstance(a, ast.arg)} if arguments else set()
     lines = (ast.get_docstring(node) or "").split("\n")
     out = []
@@ -199,6 +199,7 @@ class Writer:
         self.faults = faults
         self.out = []
         self.rows = []  # of the class that is being written
+        self.fields_seen = set()
         self.class_name = ""
         self.generic = {}  # the class that has shown a base with type variables
 
@@ -217,6 +218,9 @@ class Writer:
                 continue
             if "ClassVar" in ast.unparse(field.annotation):
                 continue
+            if field.target.id in self.fields_seen:
+                continue  # what a base has, too
+            self.fields_seen.add(field.target.id)
             named = f"{field.target.id}: {ast.unparse(field.annotation)}".replace("|", "\\|")
             self.rows.append(f"| `{named}` | {beside(module, node.body, i)} |")
 
@@ -274,8 +278,11 @@ class Writer:
         init = next((n for n in node.body if getattr(n, "name", "") == "__init__"), None)
         title = f"class {node.name}" + (f"({', '.join(bases)})" if bases else "")
         self.say(f"### `{title}`")
-        self.say(docstring(node))
-        self.rows, at = [], len(self.out)
+        said = docstring(node, init and init.args)
+        if said != docstring(node):  # of its parameters, too: it is to be called
+            self.say(f"#### `{node.name}({', '.join(parameters(init.args))})`")
+        self.say(said)
+        self.rows, self.fields_seen, at = [], set(), len(self.out)
         if init and ast.get_docstring(init):  # one that is not to be called has none
             self.function(module, init, {}, 4)
         self.members(module, node, {}, shown, {"__init__"})

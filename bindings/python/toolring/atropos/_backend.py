@@ -77,6 +77,9 @@ class ToolringBackend:
     connect_options: more of what toolring.connect() takes.
     """
 
+    default_timeout_s: float | None
+    spec: dict[str, Any]
+
     def __init__(self, name: Name = None, *, private: bool | Mapping[str, Any] = False,
                  client: Client | None = None, default_timeout_s: float | None = None,
                  spec: Mapping[str, Any] | None = None, resubmit: bool = False,
@@ -89,7 +92,7 @@ class ToolringBackend:
         if client is not None and (resubmit or connect_options):
             raise ValueError("ToolringBackend: a client given has its own options")
         self.default_timeout_s = default_timeout_s
-        self.spec: dict[str, Any] = dict(spec or {})
+        self.spec = dict(spec or {})
         self._name = name
         self._private = private
         self._given = client

@@ -74,6 +74,10 @@ class ToolExecutor:
         metadata["infrastructure_fault"]; "raise": toolring.Unavailable, NotStarted or Unknown.
     """
 
+    total_requests: int  # calls that have ended
+    total_errors: int  # those of them that were no success
+    latencies_s: list[float]  # of the last of them, 100,000 and more
+
     def __init__(self, backend: ToolringBackend | None = None, tools: Registry | None = None,
                  config: Any = None, *, faults: Literal["return", "raise"] = "return") -> None:
         if faults not in ("return", "raise"):
@@ -88,7 +92,7 @@ class ToolExecutor:
         self.faults = faults
         self.total_requests = 0
         self.total_errors = 0
-        self.latencies_s: list[float] = []
+        self.latencies_s = []
         self._owns_backend = backend is None
         self._started = False
         self._policy = _policy(self.config)
