@@ -146,12 +146,16 @@ async def test_wrong_types_are_named(own: Private) -> None:
     async with toolring.connect(own.name) as client:
         t = client.trajectory("t")
         wrong: Any = 5
+        data: Any = b"ls"  # for Python a sequence of numbers
         for call, named in ((lambda: t.exec(wrong), "argv"), (lambda: t.exec(["a", wrong]), "argv"),
+                            (lambda: t.exec(data), "argv"),
+                            (lambda: t.terminal.send_keys(data), "keys"),
                             (lambda: t.read_file(wrong), "path"),
                             (lambda: t.exec("x", cwd=wrong), "cwd"),
                             (lambda: t.terminal.send_keys(wrong), "keys")):
-            with pytest.raises(toolring.InvalidCall, match=f"{named} must be"):
+            with pytest.raises(toolring.InvalidCall, match=f"{named} must be") as caught:
                 await call()
+            assert repr(wrong) in str(caught.value) or repr(data) in str(caught.value)
 
 
 @pytest.mark.quiet_loop

@@ -44,10 +44,12 @@ def _path(field: str, value: Path) -> str:
 
 
 def _list(field: str, values: Sequence[T]) -> list[T]:
+    if isinstance(values, Data):  # a sequence of numbers, which nobody means
+        _refuse(field, "a string or a sequence of them", values)
     try:
         return list(values)
     except TypeError:
-        _refuse(field, "a string or a sequence", values)
+        _refuse(field, "a string or a sequence of them", values)
 
 
 def given(**members: Any) -> dict[str, Any]:
