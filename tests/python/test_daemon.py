@@ -312,6 +312,8 @@ def test_flags_hold() -> None:
     assert "--slots-max=3" in command
     assert "--limit=output_chars=77" in command
     assert command[command.index("--spin-us") + 1] == "7"
+    with toolring.start(backend="fake", options="--slots-max=3") as daemon:
+        assert "--slots-max=3" in command_of(daemon)
 
 
 def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

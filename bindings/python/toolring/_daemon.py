@@ -475,7 +475,7 @@ def start(*, backend: str = "local", name: str | None = None, options: Iterable[
     backend: "local" makes slots on this machine; "fake" runs nothing and echoes.
     name: an instance's name, or the path of a socket, if others are to find it; else its socket is
         in a temporary folder.
-    options: further command line arguments as they are.
+    options: further command line arguments as they are; a string is one.
     toolringd: the program; else $TOOLRINGD, else the one in this package.
     timeout: seconds within which it must serve.
     env: variables in addition to this process's; None takes one away.
@@ -494,7 +494,8 @@ def start(*, backend: str = "local", name: str | None = None, options: Iterable[
         name = os.path.abspath(name) if "/" in name else name
         place = f"--name={name}"
     try:
-        command = [_program(toolringd), f"--backend={backend}", *_arguments(flags), *options, place]
+        more = [options] if isinstance(options, str) else options
+        command = [_program(toolringd), f"--backend={backend}", *_arguments(flags), *more, place]
         with _uninterrupted():
             process = _Process(command, folder, log, _environment(env))
             daemon = Daemon(process, name, timeout)
