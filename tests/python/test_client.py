@@ -345,9 +345,11 @@ async def test_cancelling_a_task_kills_its_command(local: toolring.Daemon, how: 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        if how != "terminal":  # whose shell, with what runs in it, is the slot's
+        if how != "terminal":
             await killed(local, word)
         assert (await t.bash("echo on")).output == "on"
+        if how == "terminal":  # whose shell, with what runs in it, is the slot's
+            assert commands_below(local.pid, word)
 
 
 async def test_a_timeout_around_a_call_kills_its_command(local: toolring.Daemon) -> None:
