@@ -11,8 +11,8 @@ pickled and sent to another process.
 from __future__ import annotations
 
 from base64 import b64decode
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, NotRequired, TypedDict
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, NotRequired, TypedDict
 
 Verdict = Literal["ok", "failed", "timeout", "oom", "limit", "denied", "invalid", "unavailable",
                   "cancelled", "not_started", "unknown"]
@@ -190,3 +190,14 @@ class ArtifactResult(Result):
         if self.size is not None:
             parts.append(f"size={self.size}")
         return parts
+
+
+def _refuse(self: Result, name: str, *_: object) -> NoReturn:
+    raise FrozenInstanceError(f"{name!r} of a {type(self).__name__} cannot be changed: "
+                              "dataclasses.replace() makes another")
+
+
+# With slots, what dataclasses makes of it fails on a name that is no field's, and tells of super().
+for _class in (Result, ExecResult, ArtifactResult):
+    setattr(_class, "__setattr__", _refuse)
+    setattr(_class, "__delattr__", _refuse)
