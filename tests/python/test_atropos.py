@@ -396,6 +396,53 @@ async def test_the_death_of_the_executor_is_nobodys_failure(mortal: Private) -> 
         await backend.release(slot, reset_workspace=True)
 
 
+async def test_a_slot_that_went_is_never_silently_another(daemon: Private) -> None:
+    """What runs in an empty slot, since the one with the files is gone, is nobody's failure."""
+    async with ToolringBackend(daemon) as backend, toolring.connect(daemon.name) as other:
+        for artifact in (False, True):
+            slot = await backend.acquire("t")
+            await backend.execute(slot, "write_file", {"path": "f", "content": "x"})
+            await other.trajectory("t").release()
+            if artifact:
+                answer = await backend.read_artifact(slot, "f")
+                assert answer["metadata"]["infrastructure_fault"] and "gone" in answer["error"]
+            else:
+                read = await backend.execute(slot, "read_file", {"path": "f"})
+                assert (read.verdict, read.infrastructure_fault) == ("unknown", True)
+                assert read.error.startswith("Infrastructure fault (unknown): the slot of")
+            later = await backend.execute(slot, "bash", {"command": "true"})
+            assert (later.verdict, later.infrastructure_fault) == ("unavailable", True)
+            await backend.release(slot)
+            slot = await backend.acquire("t")
+            assert (await backend.execute(slot, "bash", {"command": "true"})).success
+            await backend.release(slot, reset_workspace=True)
+
+
+async def test_an_acquired_slot_is_not_taken_away_from_who_waits_for_a_model(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """It outlives toolringd's --idle-ttl-s; one that is only kept does not outlive its own."""
+    with Private("--idle-ttl-s", "0.2", backend="local") as d:
+        async with ToolringBackend(d) as backend:
+            slot = await backend.acquire("t")
+            await backend.execute(slot, "write_file", {"path": "f", "content": "x"})
+            async with toolring.connect(d.name) as other:
+                # Of one that is as idle, and was acquired by nobody here, it is known to be over.
+                await other.trajectory("idle").bash("true")
+
+                async def idle_is_gone() -> bool:
+                    return used_slots(await other.status()) == 1
+
+                await until(idle_is_gone, "the idle slot is taken back")
+            assert (await backend.execute(slot, "read_file", {"path": "f"})).output == "x"
+            monkeypatch.setattr("toolring.atropos._backend.KEPT_S", 0.2)
+            await backend.release(slot)
+
+            async def kept_is_gone() -> bool:
+                return used_slots(await backend.client.status()) == 0
+
+            await until(kept_is_gone, "what was kept is gone")
+
+
 async def test_resubmit_runs_what_never_began(mortal: Private) -> None:
     async with ToolringBackend(mortal, resubmit=True) as backend:
         slot = await backend.acquire("t")

@@ -13,9 +13,11 @@ logs, as it is called where a rollout has ended and its result must not be lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from .. import connect, start
 from .._errors import InvalidCall, NotStarted, ToolringError, Unavailable, Unknown
 from .._options import Name
 from .._result import ExecResult, Result, Verdict
-from ._types import (ExecutionResult, Slot, SlotState, archive_answer, execution_result,
+from ._types import (INFRASTRUCTURE, ExecutionResult, Slot, SlotState, archive_answer, execution_result,
                      list_answer, read_answer)
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("toolring.atropos")
 
 RELEASE_TRIES = 3
+# toolringd takes back the slot of a trajectory that makes no calls. Who has acquired one here may
+# wait long for its model, and ends with this process anyway; nobody waits for what was only kept.
+HELD_S = 7 * 24 * 3600.0
+KEPT_S = 600.0
 KEPT_MAX = 10_000  # ids whose workspace was kept, remembered for a purge
 
 # Arguments that are policy. An executor sets them; toolringd drops them, since a model may have.
@@ -56,11 +62,25 @@ def result_of(error: ToolringError) -> Result:
 class _Held:
     """A trajectory that somebody has acquired."""
 
-    __slots__ = ("trajectory", "count")
+    __slots__ = ("trajectory", "count", "has_slot", "is_lost")
 
     def __init__(self, trajectory: Trajectory) -> None:
         self.trajectory = trajectory
         self.count = 0
+        self.has_slot = False
+        self.is_lost = False  # its slot went; what runs now would run in an empty one
+
+    def saw(self, result: Result) -> Result:
+        """What a call came to, which is a fault if it had to wait for another slot."""
+        if not result.timing.slot_wait_ns or not self.has_slot:
+            return result
+        self.is_lost = True
+        if result.verdict in INFRASTRUCTURE:
+            return result
+        return replace(result, success=False, verdict="unknown", error=self.why_lost())
+
+    def why_lost(self) -> str:
+        return f"the slot of trajectory {self.trajectory.id!r} is gone, with its files"
 
 
 class ToolringBackend:
@@ -197,10 +217,12 @@ class ToolringBackend:
         # Counted before there is a slot, so that a release meanwhile does not give it away.
         held.count += 1
         try:
-            result = await held.trajectory.acquire(self.spec or None)
+            result = await held.trajectory.acquire({"idle_ttl_s": HELD_S, **self.spec})
             if not result.success:
                 raise ToolringError(f"no slot for trajectory {trajectory.id!r}: {result.error}",
                                     result)
+            held.saw(result)
+            held.has_slot = True
         except BaseException as e:
             if self._let_go(held) and not isinstance(e, ToolringError):
                 # The slot may have come as the call was cancelled.
@@ -213,16 +235,23 @@ class ToolringBackend:
 
     async def release(self, slot: Slot, *, reset_workspace: bool = False) -> None:
         """
-        Gives the slot back. Without a reset its files are kept for the same trajectory id, until
-        toolringd's --idle-ttl-s; no other trajectory ever sees them. A fault is logged.
+        Gives the slot back. Without a reset its files are kept for the same trajectory id, for ten
+        minutes or the spec's idle_ttl_s; no other trajectory ever sees them. A fault is logged.
         """
         held = self._held.get(slot.trajectory_id or "")
         if held is None or slot.state is not SlotState.ACQUIRED:
             log.warning("release of a slot that is not acquired: %s", slot.slot_id)
             return
         slot.release()
-        if self._let_go(held):
-            await self._give_back(held.trajectory, reset_workspace)
+        reset = reset_workspace or held.is_lost
+        try:
+            if held.count == 1 and not reset:
+                # While it is held: whoever acquires it meanwhile says anew for how long.
+                with contextlib.suppress(ToolringError):
+                    held.saw(await held.trajectory.acquire({"idle_ttl_s": KEPT_S, **self.spec}))
+        finally:
+            if self._let_go(held):
+                await self._give_back(held.trajectory, reset or held.is_lost)
 
     def _let_go(self, held: _Held) -> bool:
         """One holder less. True: that was the last."""
@@ -257,14 +286,16 @@ class ToolringBackend:
                     log.warning("release of trajectory %s: %s", trajectory.id, result.error)
             return
 
-    def _of(self, slot: Slot) -> Trajectory | Result:
+    def _of(self, slot: Slot) -> _Held | Result:
         """The trajectory that has this slot, or why it has none."""
         held = self._held.get(slot.trajectory_id or "")
         if self._client is None or self._client.closed:
             return Result(error="the backend was stopped", verdict="unavailable")
         if held is None:
             return Result(error=f"slot {slot.slot_id} is not acquired", verdict="invalid")
-        return held.trajectory
+        if held.is_lost:
+            return Result(error=held.why_lost(), verdict="unavailable")
+        return held
 
     # ---- calls ----
 
@@ -297,11 +328,11 @@ class ToolringBackend:
             if any(key in arguments for key in POLICY):
                 arguments = {k: v for k, v in arguments.items() if k not in POLICY}
         try:
-            result = await found._execute(tool, arguments, timeout_s,
-                                          ExecResult if tool == "exec" else Result, execution_id)
+            result = await found.trajectory._execute(
+                tool, arguments, timeout_s, ExecResult if tool == "exec" else Result, execution_id)
         except ToolringError as e:
             result = result_of(e)
-        return execution_result(result, execution_id, slot.slot_id)
+        return execution_result(found.saw(result), execution_id, slot.slot_id)
 
     def _refusal(self, arguments: Any) -> Result | None:
         """
@@ -353,7 +384,7 @@ class ToolringBackend:
         if isinstance(found, Result):
             return found
         try:
-            result: Result = await getattr(found.artifacts, action)(path, **options)
+            result: Result = await getattr(found.trajectory.artifacts, action)(path, **options)
         except ToolringError as e:
-            return result_of(e)
-        return result
+            result = result_of(e)
+        return found.saw(result)
