@@ -5,7 +5,7 @@
  * comes from the keeper. Many slots may be on their way at a time: each tells its birth through its
  * gate. It reaps inits: when one is reaped, the kernel has ended all that lived in its slot.
  *
- * It is also where slots are copied from, so it stays small: no stdio, no heap but its seats.
+ * It is also where slots are copied from, so it stays small: no stdio, no heap.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,22 +51,27 @@ enum seat_state {
 
 struct seat {
 	pid_t pid;
-	int gate;         /* while MAKING */
-	int pidfd;        /* likewise */
-	uint64_t late_ns; /* likewise: when it has taken too long */
 	uint8_t state;
 	uint16_t n_tries;
 	struct plan_params params;
 };
 
+/* Of a seat that is MAKING. */
+struct birth {
+	uint32_t seat;
+	int gate;
+	int pidfd;
+	uint64_t late_ns; /* when it has taken too long */
+};
+
 struct maker {
 	const struct plan *plan;
-	struct seat *seats;
+	struct seat *seats; /* not mapped in those we clone */
 	int pair;
 	int signals;
 	uint32_t n_alive;
 	uint32_t n_making;
-	uint32_t making[SEAT_BIRTHS_AT_ONCE];
+	struct birth making[SEAT_BIRTHS_AT_ONCE];
 	uint32_t n_busy;
 };
 
@@ -243,10 +248,10 @@ _Noreturn static void be_init(struct maker *m, const struct plan_params *params,
 {
 	close(m->pair);
 	close(m->signals);
-	for (uint32_t i = 0; i < m->n_making; i++)
-		close(m->seats[m->making[i]].gate);
-	for (uint32_t i = 0; i < m->n_making; i++)
-		close(m->seats[m->making[i]].pidfd);
+	for (uint32_t i = 0; i < m->n_making; i++) {
+		close(m->making[i].gate);
+		close(m->making[i].pidfd);
+	}
 	init_main(m->plan, params, control, gate, event_fds);
 }
 
@@ -271,12 +276,13 @@ static int settle_init(struct maker *m, uint32_t seat, pid_t pid, int gate, bool
 static void stop_making(struct maker *m, uint32_t seat)
 {
 	for (uint32_t i = 0; i < m->n_making; i++) {
-		if (m->making[i] != seat)
+		if (m->making[i].seat != seat)
 			continue;
+		close(m->making[i].gate);
+		close(m->making[i].pidfd);
 		m->making[i] = m->making[--m->n_making];
 		break;
 	}
-	fd_close(&m->seats[seat].gate);
 }
 
 static int make(struct maker *m, const struct store_message *order, int control,
@@ -285,6 +291,8 @@ static int make(struct maker *m, const struct store_message *order, int control,
 	struct seat *seat = &m->seats[order->seat];
 	_cleanup_(cleanup_close) int oom = -1, pids = -1, theirs = -1, ours = -1, into = -1;
 	int event_fds[CGROUP_N_FDS] = {-1, -1}, pair[2], pidfd = -1, r;
+	struct birth *birth;
+	pid_t pid;
 
 	r = cgroup_make(m->plan, order->seat, &order->params, event_fds, ret_step);
 	if (r < 0)
@@ -302,31 +310,31 @@ static int make(struct maker *m, const struct store_message *order, int control,
 	if (r < 0)
 		return r;
 	*ret_step = "clone";
-	seat->pid = clone_init(m->plan, &order->params, &into, &pidfd);
+	pid = clone_init(m->plan, &order->params, &into, &pidfd);
 	r = -errno;
-	if (seat->pid == 0) {
+	if (pid == 0) {
 		close(ours);
 		fd_close(&into);
 		be_init(m, &order->params, control, theirs, event_fds);
 	}
 	namespace_pay_as_ourselves(m->plan);
-	if (seat->pid < 0) {
-		seat->pid = 0;
+	if (pid < 0)
 		return r;
-	}
+	seat->pid = pid;
 	seat->state = SEAT_MAKING;
 	seat->params = order->params;
-	seat->gate = fd_steal(&ours);
-	seat->pidfd = pidfd;
-	seat->late_ns = now_ns() + BIRTH_NS_MAX;
-	m->making[m->n_making++] = order->seat;
+	birth = &m->making[m->n_making++];
+	*birth = (struct birth){.seat = order->seat,
+				.gate = fd_steal(&ours),
+				.pidfd = pidfd,
+				.late_ns = now_ns() + BIRTH_NS_MAX};
 	m->n_alive++;
-	r = settle_init(m, order->seat, seat->pid, seat->gate, into >= 0, ret_step);
+	r = settle_init(m, order->seat, pid, birth->gate, into >= 0, ret_step);
 	if (r < 0) {
 		stop_making(m, order->seat);
 		seat->state = SEAT_GOING;
 		tell_failed(m, order->seat, *ret_step, -r);
-		kill(seat->pid, SIGKILL);
+		kill(pid, SIGKILL);
 	}
 	return 0;
 }
@@ -335,33 +343,32 @@ static int make(struct maker *m, const struct store_message *order, int control,
 static void end_late(struct maker *m, uint64_t now)
 {
 	for (uint32_t i = 0; i < m->n_making; i++)
-		if (now >= m->seats[m->making[i]].late_ns)
-			kill(m->seats[m->making[i]].pid, SIGKILL);
+		if (now >= m->making[i].late_ns)
+			kill(m->seats[m->making[i].seat].pid, SIGKILL);
 }
 
 /* A gate has something to say: the birth, or, hung up, that it went wrong. */
 static void read_birth(struct maker *m, uint32_t at)
 {
-	uint32_t seat = m->making[at];
+	uint32_t seat = m->making[at].seat;
 	struct seat *s = &m->seats[seat];
 	struct slot_report birth = {.error = EPIPE, .step = "its init ended before it served"};
-	ssize_t n = recv(s->gate, &birth, sizeof(birth), MSG_DONTWAIT);
+	ssize_t n = recv(m->making[at].gate, &birth, sizeof(birth), MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	birth.step[sizeof(birth.step) - 1] = '\0';
-	stop_making(m, seat);
 	if (n == sizeof(birth) && birth.error == 0) {
 		s->state = SEAT_MADE;
 		tell(m,
 		     &(struct store_message){.kind = STORE_MADE, .seat = seat, .params = s->params},
-		     s->pidfd);
-		fd_close(&s->pidfd);
-		return;
+		     m->making[at].pidfd);
+	} else {
+		s->state = SEAT_GOING;
+		tell_failed(m, seat, birth.step, birth.error ? birth.error : EPROTO);
+		kill(s->pid, SIGKILL);
 	}
-	s->state = SEAT_GOING;
-	tell_failed(m, seat, birth.step, birth.error ? birth.error : EPROTO);
-	kill(s->pid, SIGKILL);
+	stop_making(m, seat);
 }
 
 /* ---- deaths --------------------------------------------------------------------------------------- */
@@ -378,8 +385,7 @@ static void clear_seat(struct maker *m, uint32_t seat)
 		return;
 	}
 	m->n_busy -= s->state == SEAT_BUSY;
-	fd_close(&s->pidfd);
-	*s = (struct seat){.gate = -1, .pidfd = -1};
+	*s = (struct seat){0};
 }
 
 static void reap(struct maker *m)
@@ -435,7 +441,7 @@ static int read_order(struct maker *m)
 	    fds[0] >= 0) {
 		/* What is left of its cgroup is swept by making it anew. */
 		m->n_busy -= m->seats[order.seat].state == SEAT_BUSY;
-		m->seats[order.seat] = (struct seat){.gate = -1, .pidfd = -1};
+		m->seats[order.seat] = (struct seat){0};
 		r = make(m, &order, fds[0], &step);
 		if (r < 0) {
 			cgroup_remove(m->plan, order.seat);
@@ -465,8 +471,7 @@ static void loop(struct maker *m)
 		uint32_t n = m->n_making;
 
 		for (uint32_t i = 0; i < n; i++)
-			fds[2 + i] = (struct pollfd){.fd = m->seats[m->making[i]].gate,
-						     .events = POLLIN};
+			fds[2 + i] = (struct pollfd){.fd = m->making[i].gate, .events = POLLIN};
 		if (poll(fds, 2 + n,
 			 m->n_busy ? POLL_RETRY_MS
 			 : n       ? POLL_BIRTHS_MS
@@ -490,17 +495,27 @@ static void loop(struct maker *m)
 	}
 }
 
+/* What we write after a clone is a page more for each that has the one from before: none has these. */
+static int make_seats(struct maker *m)
+{
+	size_t n = m->plan->n_seats * sizeof(*m->seats);
+	void *map = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED || madvise(map, n, MADV_DONTFORK) < 0)
+		return -errno;
+	m->seats = map;
+	return 0;
+}
+
 static int prepare(struct maker *m, const char **ret_step)
 {
 	sigset_t set;
 	int r;
 
 	*ret_step = "its seats";
-	m->seats = calloc(m->plan->n_seats, sizeof(*m->seats));
-	if (!m->seats)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < m->plan->n_seats; i++)
-		m->seats[i] = (struct seat){.gate = -1, .pidfd = -1};
+	r = make_seats(m);
+	if (r < 0)
+		return r;
 	*ret_step = "signals";
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
