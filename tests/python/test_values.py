@@ -185,6 +185,8 @@ def test_what_is_like_one_of_these_is_sent_as_it(echo: toolring.sync.Trajectory)
         (Unhurried({"a": (1,)}), {"a": [1]}), (types.MappingProxyType({"a": 1}), {"a": 1}),
         (collections.UserDict(a=1), {"a": 1}), (collections.ChainMap({"a": 1}, {"a": 2}), {"a": 1}),
         ({Shouting("k"): 1}, {"k": 1}), *buffers(),
+        # As NumPy's bool is.
+        (memoryview(b"\1").cast("?", ()), True), (memoryview(b"\0").cast("?", ()), False),
     ]
     for value, expected in pairs:
         assert same(sent(echo, value), expected), value
@@ -241,7 +243,8 @@ REFUSED: list[tuple[Any, str, str]] = [
     (memoryview(b"abcdef")[::2], "", "run of bytes"),
     (array.array("h", [1, -1]), "", "more than a byte"),
     (memoryview(bytes(8)).cast("d"), "", "more than a byte"),
-    (ctypes.c_float(1.5), "", "c_float "),
+    (ctypes.c_float(1.5), "", "c_float "), (ctypes.c_char(b"7"), "", "c_char "),
+    (memoryview(b"7").cast("B", ()), "", "memoryview "),
     (cyclic_list(), "[1].again[1].again", "contains itself"),
     (cyclic_dict(), ".self.self.self", "contains itself"),
 ]

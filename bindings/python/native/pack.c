@@ -166,20 +166,30 @@ static int pack_text(struct pack *p, PyObject *value)
 		       : 0;
 }
 
+/* A buffer of no dimensions is one value, as NumPy's: its bytes are not what is meant. */
+static int pack_scalar(struct pack *p, PyObject *value, const Py_buffer *view)
+{
+	const char *format = view->format ? view->format : "";
+	msgpack_packer to = packer(p);
+	double d;
+
+	if (strcmp(format, "?") == 0 && view->len == 1)
+		return *(const char *)view->buf ? msgpack_pack_true(&to) : msgpack_pack_false(&to);
+	/* "Zd" is complex, and can be made a float as well. */
+	if (strlen(format) != 1 || !strchr("efdg", *format))
+		return refuse(p, value, WHY_TYPE);
+	d = PyFloat_AsDouble(value);
+	if (d == -1 && PyErr_Occurred())
+		return refuse_instead(p, value, WHY_TYPE);
+	return msgpack_pack_double(&to, d);
+}
+
 static int pack_view(struct pack *p, PyObject *value, const Py_buffer *view)
 {
 	msgpack_packer to = packer(p);
 
-	if (view->ndim == 0) { /* one number, as NumPy's: the array's bytes are not meant */
-		PyObject *number = PyNumber_Float(value);
-		int r;
-
-		if (!number)
-			return refuse_instead(p, value, WHY_TYPE);
-		r = msgpack_pack_double(&to, PyFloat_AsDouble(number));
-		Py_DECREF(number);
-		return r;
-	}
+	if (view->ndim == 0)
+		return pack_scalar(p, value, view);
 	if (view->itemsize != 1)
 		return refuse(p, value,
 			      "has items of more than a byte; tobytes() or tolist() say "
@@ -197,7 +207,7 @@ static int pack_bytes(struct pack *p, PyObject *value)
 	Py_buffer view;
 	int r;
 
-	if (PyObject_GetBuffer(value, &view, PyBUF_ND) < 0)
+	if (PyObject_GetBuffer(value, &view, PyBUF_ND | PyBUF_FORMAT) < 0)
 		return refuse_instead(p, value, "is no run of bytes without gaps");
 	r = pack_view(p, value, &view);
 	PyBuffer_Release(&view);
