@@ -178,3 +178,14 @@ async def test_many_cancelled_before_they_were_sent(own: Private) -> None:
             while (await other.status())["calls_running"]:
                 pass
         assert (await other.status())["backend"]["executed"] <= 16
+
+
+# ---- what an attack found ------------------------------------------------------------------------
+
+async def test_no_complaint_about_a_coroutine_that_was_closed(own: Private) -> None:
+    """What its call ends as is nobody's any more."""
+    client = await toolring.connect(own.name)
+    call = client.trajectory("t").call("bash", WAIT, timeout=600)
+    call.send(None)
+    call.close()
+    await client.close()

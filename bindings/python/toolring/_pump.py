@@ -22,6 +22,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic_ns
 from typing import Any
 
@@ -87,7 +88,9 @@ class Pump:
         return self._submit(self._session.ping, ())
 
     def cancel(self, waiter: Waiter) -> None:
-        """Has the call ended, and what it runs killed. Its future is done with already."""
+        """Has the call ended, and what it runs killed. Nobody waits for its future any more."""
+        with suppress(RuntimeError):  # its loop is closed
+            waiter.cancel()
         if waiter not in self._queued and not self._session.closed:
             self._session.cancel(waiter)
 
