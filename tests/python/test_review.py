@@ -7,13 +7,14 @@ import asyncio
 import gc
 import pickle
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import toolring
-from private import Private
+from private import Private, wait_until
 from toolring import _native, _pump
 
 WAIT = {"fake": {"wait_s": 3000}}
@@ -189,3 +190,31 @@ async def test_no_complaint_about_a_coroutine_that_was_closed(own: Private) -> N
     call.send(None)
     call.close()
     await client.close()
+
+
+def test_client_is_closed_in_the_thread_of_its_loop(fake: toolring.Daemon) -> None:
+    """Whoever closes it, or is where the garbage collector finds it: what waits in the loop learns
+    it at once, though the loop sleeps."""
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)  # complains of what is done to it from elsewhere
+
+    async def connected() -> toolring.Client:
+        return await toolring.connect(fake.name)
+
+    async def called() -> Any:
+        return await client.trajectory("t").call("bash", WAIT, timeout=600)
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    for close in (lambda: asyncio.run(client.close()), lambda: client._pump.close()):
+        client: Any = asyncio.run_coroutine_threadsafe(connected(), loop).result(60)
+        call = asyncio.run_coroutine_threadsafe(called(), loop)
+        pump = client._pump
+        wait_until(lambda: pump._session.pending and not pump._looking, "the loop sleeps")
+        close()
+        with pytest.raises(toolring.Unknown, match="closed during the call"):
+            call.result(60)
+        assert client.closed
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

@@ -256,6 +256,12 @@ class Pump:
             # The loop's epoll is shared with the parent, whose descriptor this would take out.
             self._session.close()
             return
+        if self._loop.is_running() and _running_loop() is not self._loop:
+            # In another thread, which the garbage collector may have brought us to. Once the loop
+            # is closed, any will do.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.close)
+                return
         if not self._loop.is_closed():
             self._unwatch()
         self._looking = False
