@@ -218,3 +218,49 @@ def test_client_is_closed_in_the_thread_of_its_loop(fake: toolring.Daemon) -> No
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+@pytest.mark.parametrize("entered", ["_look", "_readable"])
+def test_client_works_after_an_interrupt_on_entering(fake: toolring.Daemon, entered: str,
+                                                     monkeypatch: Any) -> None:
+    """Where nothing of ours can catch it, and the loop has forgotten the callback already: what is
+    awaited then is answered all the same."""
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(toolring.connect(fake.name, spin_us=0)._open())
+    callback = getattr(_pump.Pump, entered)
+    interrupts: list[str] = []
+
+    def interrupted(self: _pump.Pump) -> None:
+        if not interrupts:
+            interrupts.append(entered)
+            self._looking = True  # as _readable() has it when it looks
+            raise KeyboardInterrupt
+        callback(self)
+
+    monkeypatch.setattr(_pump.Pump, entered, interrupted)
+    assert client._pump is not None
+    loop.remove_reader(client._pump._fd)
+    loop.add_reader(client._pump._fd, client._pump._readable)
+    task = loop.create_task(client.trajectory("t").call("bash", {"fake": {"wait_s": 0.1}}))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    assert loop.run_until_complete(asyncio.wait_for(task, 60)).success
+    loop.run_until_complete(client.close())
+    loop.close()
+
+
+async def test_nobody_looks_for_ever(fake: toolring.Daemon) -> None:
+    """The check that somebody looks ends when nothing is awaited any more, and with the client."""
+    async with toolring.connect(fake.name) as client:
+        pump: Any = client._pump
+        assert (await client.trajectory("t").bash("x")).success
+        async with asyncio.timeout(60):
+            while pump._beats is not None:
+                await asyncio.sleep(0.01)
+        waiting = asyncio.ensure_future(client.trajectory("t").call("bash", WAIT, timeout=600))
+        while not pump._session.pending:
+            await asyncio.sleep(0)
+        assert not pump._beats.cancelled()
+    assert pump._beats.cancelled()
+    with pytest.raises(toolring.Unknown):
+        await waiting

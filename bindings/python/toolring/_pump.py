@@ -34,6 +34,7 @@ SPIN_NS = 100_000  # a wake-up of a sleeping executor takes some 50 us, there an
 SPIN_LEAST_NS = 5_000
 SPIN_TRY = 16  # sleeps between tries of the longest spin
 RETRY_S = 0.02  # between attempts to reach an executor that is gone
+BEAT_S = 0.5  # between checks that we still look
 
 _running_loop = asyncio._get_running_loop  # as get_running_loop(), without its exception
 
@@ -43,9 +44,9 @@ Waiter = asyncio.Future[Any]
 class Pump:
     """One session's in its loop."""
 
-    __slots__ = ("_armed_count", "_fd", "_idle_sleeps", "_looking", "_loop", "_lost_ns", "_pid",
-                 "_queue", "_queued", "_reconnect_ns", "_session", "_spin_max_ns", "_spin_ns",
-                 "_spin_until_ns", "_watched")
+    __slots__ = ("_armed_count", "_beats", "_fd", "_idle_sleeps", "_looked", "_looking", "_loop",
+                 "_lost_ns", "_pid", "_queue", "_queued", "_reconnect_ns", "_session",
+                 "_spin_max_ns", "_spin_ns", "_spin_until_ns", "_watched")
 
     def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, spin_us: int | None,
                  reconnect_s: float) -> None:
@@ -54,6 +55,8 @@ class Pump:
         self._queue: deque[tuple[Any, Waiter, tuple[Any, ...]]] = deque()
         self._queued: set[Waiter] = set()  # the waiters in there
         self._looking = False
+        self._looked = False  # since the last beat
+        self._beats: asyncio.TimerHandle | None = None
         self._pid = os.getpid()
         self._reconnect_ns = int(reconnect_s * 1e9)
         self._lost_ns = 0  # since when no executor is there
@@ -105,6 +108,8 @@ class Pump:
             self._spin_until_ns = 0
             self._loop.call_soon(self._look)
             self._looking = True
+            if self._beats is None:
+                self._beats = self._loop.call_later(BEAT_S, self._beat)
         return waiter
 
     def _refuse(self) -> None:
@@ -150,11 +155,23 @@ class Pump:
             self._loop.call_later(RETRY_S, self._look)
             raise
 
-    def _look_once(self) -> None:
-        session = self._session
-        if session.closed:
+    def _beat(self) -> None:
+        """
+        Looks where nobody does who should. KeyboardInterrupt may strike where a look is about to
+        begin, in here or in the loop, which has then forgotten it.
+        """
+        if self._session.closed or not (self._looking or self._session.pending or self._queue):
+            self._beats = None
             return
-        n = session.reap()
+        self._beats = self._loop.call_later(BEAT_S, self._beat)
+        looked, self._looked = self._looked, False
+        if self._looking and not looked:
+            self._look()
+
+    def _look_once(self) -> None:
+        self._looked = True
+        session = self._session
+        n = 0 if session.closed else session.reap()
         if session.closed:
             self.close()  # what reap() still had in its hands
             return
@@ -264,6 +281,8 @@ class Pump:
                 return
         if not self._loop.is_closed():
             self._unwatch()
+        if self._beats is not None:
+            self._beats.cancel()
         self._looking = False
         waiters = self._session.close()
         message = "the client was closed during the call, which may have run"
