@@ -264,3 +264,30 @@ async def test_nobody_looks_for_ever(fake: toolring.Daemon) -> None:
     assert pump._beats.cancelled()
     with pytest.raises(toolring.Unknown):
         await waiting
+
+
+def test_an_interrupted_call_is_not_sent_twice(own: Private) -> None:
+    """Ctrl-C between the submit of a call that has waited for room and our learning of it."""
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(toolring.connect(own.name)._open())
+    pump: Any = client._pump
+    submitted: list[bool] = []
+
+    def interrupted(*call: Any) -> bool:
+        submitted.append(pump._session.execute(*call))
+        if len(submitted) == 1:
+            raise KeyboardInterrupt
+        return submitted[-1]
+
+    waiter = loop.create_future()
+    # It lasts until we come to submit it again.
+    call = (toolring.Result, "t", "bash", {"fake": {"wait_s": 1}}, None, None)
+    pump._queue.append((interrupted, waiter, call))
+    pump._queued.add(waiter)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(client.ping())
+    assert loop.run_until_complete(asyncio.wait_for(waiter, 60)).success
+    assert submitted[0]
+    assert loop.run_until_complete(client.status())["backend"]["executed"] == 1
+    loop.run_until_complete(client.close())
+    loop.close()

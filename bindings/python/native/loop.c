@@ -75,6 +75,12 @@ static PyObject *submit(PyObject *self, PyObject *waiter, PyObject *class, enum 
 
 	if (!client)
 		return NULL;
+	p = s->first.previous;
+	if (p != &s->first && p->waiter == waiter) {
+		/* Ctrl-C came between this one's submit and the caller's learning of it. */
+		session_leave(s);
+		Py_RETURN_TRUE;
+	}
 	p = pending_new(s, waiter, class);
 	if (p) {
 		p->since_ns = class ? 0 : session_now_ns();
