@@ -291,3 +291,35 @@ def test_an_interrupted_call_is_not_sent_twice(own: Private) -> None:
     assert loop.run_until_complete(client.status())["backend"]["executed"] == 1
     loop.run_until_complete(client.close())
     loop.close()
+
+
+def test_an_interrupt_is_no_result(own: Private, monkeypatch: Any) -> None:
+    """One that strikes while a result is made reaches who runs the loop, also where nobody wants
+    the result any more; the others are handed over, and so is this one."""
+    loop = asyncio.new_event_loop()
+    session = _native.Session(own.name, calls=8)
+    init = toolring.ToolringError.__init__
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.setattr(toolring.ToolringError, "__init__", init)
+        raise KeyboardInterrupt
+
+    for wanted in (True, False):
+        waiters = [loop.create_future() for _ in range(3)]
+        for waiter in waiters:
+            # No such tool as "".
+            assert session.execute(waiter, toolring.Result, "t", "", {}, None, None)
+        if not wanted:
+            waiters[0].cancel()
+        monkeypatch.setattr(toolring.ToolringError, "__init__", interrupted)
+        interrupts = 0
+        while session.pending:
+            try:
+                session.reap()
+            except KeyboardInterrupt:
+                interrupts += 1
+        assert interrupts == 1
+        for waiter in waiters:
+            assert waiter.cancelled() or isinstance(waiter.exception(), toolring.InvalidCall)
+    session.close()
+    loop.close()

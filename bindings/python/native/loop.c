@@ -204,6 +204,12 @@ static PyObject *exception_taken(void)
 	return error;
 }
 
+/* An exception is set that is nobody's result, but the loop's: KeyboardInterrupt, SystemExit. */
+static bool is_interrupted(void)
+{
+	return PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception);
+}
+
 /* What the waiter gets; ret_raised: as an exception. */
 static PyObject *outcome(const struct state *state, const struct pending *p,
 			 const struct tr_result *result, bool *ret_raised)
@@ -214,7 +220,7 @@ static PyObject *outcome(const struct state *state, const struct pending *p,
 	return result_outcome(state, p->class ? p->class : state->result_class, result, ret_raised);
 }
 
-/* 0, or -1 with an exception set that is the loop's: KeyboardInterrupt, SystemExit. */
+/* 0, or -1 with an exception set that is the loop's. */
 static int hand_over(const struct state *state, PyObject *waiter, PyObject *value, bool raised)
 {
 	PyObject *done = PyObject_CallMethodObjArgs(waiter, state->names[NAME_DONE], NULL);
@@ -224,21 +230,26 @@ static int hand_over(const struct state *state, PyObject *waiter, PyObject *valu
 	/* Who has been cancelled meanwhile wants nothing. */
 	if (done == Py_False)
 		set = PyObject_CallMethodObjArgs(waiter, name, value, NULL);
-	if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception))
+	if (PyErr_Occurred() && !is_interrupted())
 		PyErr_WriteUnraisable(waiter);
 	Py_XDECREF(set);
 	Py_XDECREF(done);
 	return PyErr_Occurred() ? -1 : 0;
 }
 
+/* 0, or -1 with an exception set that is the loop's. */
 static int deliver(const struct state *state, struct session *s, struct tr_result *result)
 {
 	struct pending *p = result->user_data;
 	bool raised;
 	PyObject *value = outcome(state, p, result, &raised);
-	PyObject *waiter;
+	PyObject *interrupt = NULL, *waiter;
 	int r;
 
+	if (!value && is_interrupted()) {
+		interrupt = exception_taken();
+		value = outcome(state, p, result, &raised);
+	}
 	if (!value) {
 		value = exception_taken();
 		raised = true;
@@ -249,7 +260,12 @@ static int deliver(const struct state *state, struct session *s, struct tr_resul
 	r = hand_over(state, waiter, value, raised);
 	Py_DECREF(waiter);
 	Py_XDECREF(value);
-	return r;
+	if (!interrupt)
+		return r;
+	PyErr_Clear();
+	PyErr_SetObject((PyObject *)Py_TYPE(interrupt), interrupt);
+	Py_DECREF(interrupt);
+	return -1;
 }
 
 /* All of them are handed over, whatever comes between. 0, or -1 with an exception set. */
