@@ -323,3 +323,15 @@ def test_an_interrupt_is_no_result(own: Private, monkeypatch: Any) -> None:
             assert waiter.cancelled() or isinstance(waiter.exception(), toolring.InvalidCall)
     session.close()
     loop.close()
+
+
+def test_wrong_use_of_the_extension_is_refused(fake: toolring.Daemon) -> None:
+    """It does not crash, whoever goes past the package."""
+    session: Any = _native.Session(fake.name, calls=8)
+    for method in (session.execute, session.request, session.call_execute, session.call_request):
+        with pytest.raises(TypeError, match="arguments expected"):
+            method()
+    for kind in (3, 3 + 2**32, 0, 99, -1):
+        with pytest.raises(ValueError):
+            session.call_request(toolring.Result, kind, "t", {})
+    session.close()

@@ -45,8 +45,9 @@ int call_read_request(const struct state *state, struct call_arguments *call,
 	kind = PyLong_AsLong(arguments[1]);
 	if (kind == -1 && PyErr_Occurred())
 		return -1;
-	if (!tr_kind_name((enum tr_kind)kind)) {
-		PyErr_Format(PyExc_ValueError, "there is no kind of call %ld", kind);
+	/* An EXECUTE has more to it than members. */
+	if (!tr_kind_name((enum tr_kind)kind) || (enum tr_kind)kind == TR_KIND_EXECUTE) {
+		PyErr_Format(PyExc_ValueError, "there is no such kind of request: %ld", kind);
 		return -1;
 	}
 	*call = (struct call_arguments){

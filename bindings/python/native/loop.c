@@ -112,7 +112,7 @@ PyObject *loop_execute(PyObject *self, PyObject *const *arguments, Py_ssize_t n)
 {
 	struct call_arguments call;
 
-	return n < 1 || call_read_execute(session_state(self), &call, arguments + 1, n - 1) < 0
+	return call_read_execute(session_state(self), &call, arguments + (n > 0), n - 1) < 0
 		       ? NULL
 		       : call_submit(self, arguments[0], &call);
 }
@@ -121,7 +121,7 @@ PyObject *loop_request(PyObject *self, PyObject *const *arguments, Py_ssize_t n)
 {
 	struct call_arguments call;
 
-	return n < 1 || call_read_request(session_state(self), &call, arguments + 1, n - 1) < 0
+	return call_read_request(session_state(self), &call, arguments + (n > 0), n - 1) < 0
 		       ? NULL
 		       : call_submit(self, arguments[0], &call);
 }
