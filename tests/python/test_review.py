@@ -266,8 +266,22 @@ async def test_nobody_looks_for_ever(fake: toolring.Daemon) -> None:
         await waiting
 
 
-def test_an_interrupted_call_is_not_sent_twice(own: Private) -> None:
-    """Ctrl-C between the submit of a call that has waited for room and our learning of it."""
+class Struck(set[Any]):
+    """In whose discard() Ctrl-C strikes, once."""
+
+    struck = False
+
+    def discard(self, element: Any) -> None:
+        if not self.struck:
+            self.struck = True
+            raise KeyboardInterrupt
+        super().discard(element)
+
+
+@pytest.mark.parametrize("where", ["submit", "discard"])
+def test_an_interrupted_call_is_sent_once(own: Private, where: str) -> None:
+    """Ctrl-C between the submit of a call that has waited for room and our learning of it, or
+    before we have said that it waits no more."""
     loop = asyncio.new_event_loop()
     client = loop.run_until_complete(toolring.connect(own.name)._open())
     pump: Any = client._pump
@@ -275,20 +289,23 @@ def test_an_interrupted_call_is_not_sent_twice(own: Private) -> None:
 
     def interrupted(*call: Any) -> bool:
         submitted.append(pump._session.execute(*call))
-        if len(submitted) == 1:
+        if len(submitted) == 1 and where == "submit":
             raise KeyboardInterrupt
         return submitted[-1]
 
     waiter = loop.create_future()
     # It lasts until we come to submit it again.
     call = (toolring.Result, "t", "bash", {"fake": {"wait_s": 1}}, None, None)
-    pump._queue.append((interrupted, waiter, call))
+    if where == "discard":
+        pump._queued = Struck()
     pump._queued.add(waiter)
+    pump._queue.append((interrupted, waiter, call))
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(client.ping())
     assert loop.run_until_complete(asyncio.wait_for(waiter, 60)).success
     assert submitted[0]
     assert loop.run_until_complete(client.status())["backend"]["executed"] == 1
+    assert not pump._queued
     loop.run_until_complete(client.close())
     loop.close()
 

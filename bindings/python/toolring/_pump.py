@@ -102,8 +102,8 @@ class Pump:
             self._refuse()
         waiter: Waiter = self._loop.create_future()
         if self._queue or not submit(waiter, *arguments):
-            self._queue.append((submit, waiter, arguments))
             self._queued.add(waiter)
+            self._queue.append((submit, waiter, arguments))
         if not self._looking:
             self._spin_until_ns = 0
             self._loop.call_soon(self._look)
@@ -131,8 +131,9 @@ class Pump:
                         return
                 except Exception as error:
                     waiter.set_exception(error)
-            queue.popleft()
+            # In this order an interrupt in between costs nothing: it is not submitted twice.
             self._queued.discard(waiter)
+            queue.popleft()
 
     # ---- looking --------------------------------------------------------------------------------
 
