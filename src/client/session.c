@@ -356,6 +356,7 @@ int session_reopen(struct tr_client *c)
 	case -EAGAIN:
 	case -ESHUTDOWN:
 	case -EUSERS:
+	case -ENOMEM: /* there as here */
 	case -ETIMEDOUT:
 		return -ENOTCONN;
 	default:

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,6 +91,42 @@ static void test_down(void **state)
 	assert_int_equal(tr_call_wait(f->client, &call, &r, LONG_MS), 0);
 	assert_int_equal(r.verdict, TR_OK);
 	tr_result_deinit(&r);
+}
+
+/* An executor that is full, stopping or short of memory is one that is not back yet. */
+static void test_refused(void **state)
+{
+	static const uint32_t statuses[] = {TR_WELCOME_FULL, TR_WELCOME_STOPPING,
+					    TR_WELCOME_NO_MEMORY};
+	struct fixture *f = *state;
+	struct tr_welcome w = {
+		.magic = TR_MAGIC,
+		.bytes = sizeof(w),
+		.layout_version = TR_LAYOUT_VERSION,
+	};
+	struct tr_hello hello;
+
+	peer_stop(&f->peer);
+	assert_int_equal(tr_ping(f->client, 60, NULL), -ENOTCONN);
+	peer_listen(&f->peer);
+	for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {
+		struct pollfd p = {.fd = f->peer.listener, .events = POLLIN};
+		int fd;
+
+		/* Each asks whether it is due to knock again. */
+		while (poll(&p, 1, 1) == 0)
+			assert_int_equal(tr_ping(f->client, 0, NULL), -ENOTCONN);
+		fd = accept(f->peer.listener, NULL, NULL);
+		assert_int_equal(recv(fd, &hello, sizeof(hello), MSG_WAITALL), sizeof(hello));
+		w.status = statuses[i];
+		assert_int_equal(send(fd, &w, sizeof(w), MSG_NOSIGNAL), sizeof(w));
+		close(fd);
+	}
+	assert_int_equal(tr_ping(f->client, 0, NULL), -ENOTCONN);
+	close(f->peer.listener);
+	f->peer.listener = -1;
+	peer_start(&f->peer);
+	assert_int_equal(tr_ping(f->client, LONG_MS, NULL), 0);
 }
 
 /* A lost session stays lost if so wanted. */
@@ -216,9 +254,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_verdicts),     TEST(test_waiting),   TEST(test_down),
-		TEST(test_no_reconnect), TEST(test_resubmit),  TEST(test_ping_lost),
-		TEST(test_pidfd),        TEST(test_violation),
+		TEST(test_verdicts),  TEST(test_waiting),      TEST(test_down),
+		TEST(test_refused),   TEST(test_no_reconnect), TEST(test_resubmit),
+		TEST(test_ping_lost), TEST(test_pidfd),        TEST(test_violation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
