@@ -118,6 +118,9 @@ static void flush_queue(struct store *s)
 		s->queue_first = (s->queue_first + 1) % s->queue_size;
 		s->n_queued--;
 	}
+	/* The room is for the worst case: what is said one by one need not come to all of its pages. */
+	if (!s->n_queued)
+		s->queue_first = 0;
 }
 
 int store_executor_begins(struct store *s, int *ret_fd)

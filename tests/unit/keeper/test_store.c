@@ -197,6 +197,22 @@ static void test_make_and_drop(void **state)
 	assert_true(echoes(w->control));
 }
 
+/* What is taken at once takes the same memory again and again, however many slots come and go. */
+static void test_queue_stays_small(void **state)
+{
+	struct world *w = *state;
+
+	start(w);
+	expect(w, STORE_ALL, 0);
+	for (uint32_t i = 0; i < w->store.queue_size; i++) {
+		make(w, i % SEATS);
+		ask(w, STORE_DROP, i % SEATS, (struct plan_params){0});
+		expect(w, STORE_GONE, i % SEATS);
+	}
+	for (uint32_t i = 1; i < w->store.queue_size; i++)
+		assert_int_equal(w->store.queue[i].kind, 0);
+}
+
 /* The start waits for the maker's word, and fails with it. */
 static void test_maker_refuses(void **state)
 {
@@ -461,6 +477,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_make_and_drop),
+		TEST(test_queue_stays_small),
 		TEST(test_maker_refuses),
 		TEST(test_maker_leaves),
 		TEST(test_no_maker),
