@@ -18,23 +18,21 @@ static PyObject *text_of(const struct state *state, struct tr_slice slice)
 	return PyUnicode_DecodeUTF8(slice.data, (Py_ssize_t)slice.n, "replace");
 }
 
+/* Of numbers alone, so the garbage collector need not look at it. */
 static PyObject *timing_of(const struct state *state, const struct tr_timing *timing)
 {
-	newfunc new = (newfunc)PyType_GetSlot(&PyTuple_Type, Py_tp_new);
-	PyObject *phases = PyTuple_New(TR_N_PHASES);
-	PyObject *arguments, *made = NULL;
+	PyTypeObject *class = (PyTypeObject *)state->timing_class;
+	allocfunc alloc = (allocfunc)PyType_GetSlot(class, Py_tp_alloc);
+	PyObject *made = alloc(class, TR_N_PHASES);
 
-	for (Py_ssize_t i = 0; i < TR_N_PHASES && phases; i++) {
+	if (made)
+		PyObject_GC_UnTrack(made);
+	for (Py_ssize_t i = 0; i < TR_N_PHASES && made; i++) {
 		PyObject *ns = PyLong_FromUnsignedLongLong(timing->ns[i]);
 
-		if (!ns || PyTuple_SetItem(phases, i, ns) < 0)
-			Py_CLEAR(phases);
+		if (!ns || PyTuple_SetItem(made, i, ns) < 0)
+			Py_CLEAR(made);
 	}
-	arguments = phases ? PyTuple_Pack(1, phases) : NULL;
-	if (arguments)
-		made = new ((PyTypeObject *)state->timing_class, arguments, NULL);
-	Py_XDECREF(arguments);
-	Py_XDECREF(phases);
 	return made;
 }
 
