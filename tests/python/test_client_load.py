@@ -11,6 +11,7 @@ import asyncio
 import os
 import random
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -46,6 +47,21 @@ async def test_ten_thousand_awaits_at_once(fake: toolring.Daemon) -> None:
             assert all(await asyncio.gather(*(echoed(trajectories[i % 64], i)
                                               for i in range(10_000))))
             assert await client.ping() > 0
+
+
+async def test_a_call_that_waits_does_not_keep_what_it_was_made_with(fake: toolring.Daemon) -> None:
+    class Arguments(dict[str, Any]):
+        """Of which it can be told when they are gone."""
+
+    async with toolring.connect(fake.name) as client:
+        arguments = Arguments(command="x", fake={"wait_s": 60})
+        kept = weakref.ref(arguments)
+        task = asyncio.create_task(client.trajectory("waits").call("bash", arguments))
+        del arguments
+        await client.ping()  # behind it in the ring
+        assert kept() is None and not task.done()
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_ten_thousand_trajectories_at_once(fake: toolring.Daemon) -> None:

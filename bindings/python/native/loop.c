@@ -108,31 +108,54 @@ static PyObject *call_submit(PyObject *self, PyObject *waiter, const struct call
 	return done;
 }
 
+/* What the tuple holds in which a call comes, behind its waiter. How many, or -1. */
+static Py_ssize_t unfold(PyObject *const *arguments, Py_ssize_t n,
+			 PyObject *items[CALL_ARGUMENTS_MAX])
+{
+	Py_ssize_t n_items =
+		n == 2 && PyTuple_Check(arguments[1]) ? PyTuple_Size(arguments[1]) : -1;
+
+	if (n_items < 0 || n_items > CALL_ARGUMENTS_MAX) {
+		PyErr_SetString(PyExc_TypeError, "a waiter and the tuple of a call expected");
+		return -1;
+	}
+	for (Py_ssize_t i = 0; i < n_items; i++)
+		items[i] = PyTuple_GetItem(arguments[1], i);
+	return n_items;
+}
+
 PyObject *loop_execute(PyObject *self, PyObject *const *arguments, Py_ssize_t n)
 {
+	PyObject *items[CALL_ARGUMENTS_MAX];
 	struct call_arguments call;
 
-	return call_read_execute(session_state(self), &call, arguments + (n > 0), n - 1) < 0
+	n = unfold(arguments, n, items);
+	return n < 0 || call_read_execute(session_state(self), &call, items, n) < 0
 		       ? NULL
 		       : call_submit(self, arguments[0], &call);
 }
 
 PyObject *loop_request(PyObject *self, PyObject *const *arguments, Py_ssize_t n)
 {
+	PyObject *items[CALL_ARGUMENTS_MAX];
 	struct call_arguments call;
 
-	return call_read_request(session_state(self), &call, arguments + (n > 0), n - 1) < 0
+	n = unfold(arguments, n, items);
+	return n < 0 || call_read_request(session_state(self), &call, items, n) < 0
 		       ? NULL
 		       : call_submit(self, arguments[0], &call);
 }
 
-PyObject *loop_ping(PyObject *self, PyObject *waiter)
+PyObject *loop_ping(PyObject *self, PyObject *const *arguments, Py_ssize_t n)
 {
+	PyObject *items[CALL_ARGUMENTS_MAX];
 	struct pack payload;
 	PyObject *done;
 
+	if (unfold(arguments, n, items) < 0)
+		return NULL;
 	pack_init(&payload, session_state(self));
-	done = submit(self, waiter, NULL, TR_KIND_PING, &payload);
+	done = submit(self, arguments[0], NULL, TR_KIND_PING, &payload);
 	pack_deinit(&payload);
 	return done;
 }

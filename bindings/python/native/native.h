@@ -125,6 +125,8 @@ PyObject *result_raise(const struct state *state, enum tr_verdict verdict, const
 
 /* ---- call.c ----------------------------------------------------------------------------------------- */
 
+#define CALL_ARGUMENTS_MAX 6
+
 /* What a call is, as Python gives it. */
 struct call_arguments {
 	enum tr_kind kind;
@@ -189,7 +191,7 @@ extern PyType_Spec session_spec;
 
 PyObject *loop_execute(PyObject *self, PyObject *const *arguments, Py_ssize_t n);
 PyObject *loop_request(PyObject *self, PyObject *const *arguments, Py_ssize_t n);
-PyObject *loop_ping(PyObject *self, PyObject *waiter);
+PyObject *loop_ping(PyObject *self, PyObject *const *arguments, Py_ssize_t n);
 PyObject *loop_reap(PyObject *self, PyObject *unused);
 PyObject *loop_arm(PyObject *self, PyObject *unused);
 PyObject *loop_cancel(PyObject *self, PyObject *waiter);

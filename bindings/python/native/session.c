@@ -491,11 +491,12 @@ static PyMethodDef methods[] = {
 	 "call_request(class, kind, trajectory_id, members): waits."},
 	{"call_ping", session_call_ping, METH_NOARGS, "call_ping(): waits; nanoseconds."},
 	{"execute", (PyCFunction)(void (*)(void))loop_execute, METH_FASTCALL,
-	 "execute(waiter, class, trajectory_id, tool, arguments, timeout_s, uniq_id): False if there\n"
-	 "is no room now."},
+	 "execute(waiter, call): the call being (class, trajectory_id, tool, arguments, timeout_s,\n"
+	 "uniq_id); False if there is no room now."},
 	{"request", (PyCFunction)(void (*)(void))loop_request, METH_FASTCALL,
-	 "request(waiter, class, kind, trajectory_id, members): as execute()."},
-	{"ping", loop_ping, METH_O, "ping(waiter): as execute()."},
+	 "request(waiter, call): as execute(), of (class, kind, trajectory_id, members)."},
+	{"ping", (PyCFunction)(void (*)(void))loop_ping, METH_FASTCALL,
+	 "ping(waiter, call): as execute(), of ()."},
 	{"reap", loop_reap, METH_NOARGS, "reap(): hands over what has come; how many."},
 	{"arm", loop_arm, METH_NOARGS,
 	 "arm(): 0, poll now; 1, look again first; -1, nothing is connected."},

@@ -17,7 +17,7 @@ from ._calls import TrajectoryCalls, fresh_id
 from ._errors import Closed, InvalidCall, ToolringError, Unavailable
 from ._native import Session
 from ._options import Name, instance_name, session_options
-from ._pump import Pump, Waiter
+from ._pump import Call, Pump, Submit
 from ._result import ArtifactResult, ExecResult, Result
 
 CALLS = 8192  # in flight; what is more waits its turn. The executor's default limit of a session.
@@ -131,12 +131,13 @@ class Client:
 
     async def ping(self) -> int:
         """Nanoseconds of a round trip through both rings."""
-        ns: int = await self._connected().ping()
+        ns: int = await self._connected().submit(Session.ping, ())
         return ns
 
     async def status(self) -> dict[str, Any]:
         """What the executor says of itself."""
-        result: Result = await self._connected().request(Result, _calls.STATUS, None, {})
+        result: Result = await self._connected().submit(Session.request,
+                                                        (Result, _calls.STATUS, None, {}))
         return result.metadata
 
     # ---- Python's protocols ---------------------------------------------------------------------
@@ -180,15 +181,17 @@ class Trajectory(TrajectoryCalls[Coroutine[object, Never, Result],
 
     def _execute(self, tool: str, arguments: Mapping[str, Any], timeout: float | None,
                  result_class: type[Result] = Result, uniq_id: str | None = None) -> Any:
-        return self._answer(Pump.execute, result_class, self.id, tool, arguments, timeout, uniq_id)
+        return self._answer(Session.execute,
+                            (result_class, self.id, tool, arguments, timeout, uniq_id))
 
     def _request(self, kind: int, members: Mapping[str, Any],
                  result_class: type[Result] = Result) -> Any:
-        return self._answer(Pump.request, result_class, kind, self.id, members)
+        return self._answer(Session.request, (result_class, kind, self.id, members))
 
-    async def _answer(self, submit: Callable[..., Waiter], *arguments: Any) -> Any:
+    async def _answer(self, submit: Submit, call: Call) -> Any:
         pump = self._client._connected()
-        waiter = submit(pump, *arguments)
+        waiter = pump.submit(submit, call)
+        del call  # a call that waits takes no more memory than it must
         try:
             return await waiter
         except (asyncio.CancelledError, GeneratorExit):  # close() of the coroutine is one, too

@@ -21,14 +21,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic_ns
 from typing import Any
 
 from ._errors import Forked, failed
 from ._native import Session
-from ._result import Result, Verdict
+from ._result import Verdict
 
 SPIN_NS = 100_000  # a wake-up of a sleeping executor takes some 50 us, there and back
 SPIN_LEAST_NS = 5_000
@@ -39,6 +39,8 @@ BEAT_S = 0.5  # between checks that we still look
 _running_loop = asyncio._get_running_loop  # as get_running_loop(), without its exception
 
 Waiter = asyncio.Future[Any]
+Call = tuple[Any, ...]
+Submit = Callable[[Session, Waiter, Call], bool]  # Session.execute, .request or .ping
 
 
 class Pump:
@@ -52,7 +54,7 @@ class Pump:
                  reconnect_s: float) -> None:
         self._session = session
         self._loop = loop
-        self._queue: deque[tuple[Any, Waiter, tuple[Any, ...]]] = deque()
+        self._queue: deque[tuple[Submit, Waiter, Call]] = deque()
         self._queued: set[Waiter] = set()  # the waiters in there
         self._looking = False
         self._looked = False  # since the last beat
@@ -75,35 +77,17 @@ class Pump:
 
     # ---- calls ----------------------------------------------------------------------------------
 
-    def execute(self, result_class: type[Result], trajectory_id: str, tool: str,
-                arguments: Mapping[str, Any], timeout: float | None, uniq_id: str | None) -> Waiter:
-        """A call of a tool. The future gets an instance of result_class, or an exception."""
-        return self._submit(self._session.execute, (result_class, trajectory_id, tool, arguments,
-                                                    timeout, uniq_id))
-
-    def request(self, result_class: type[Result], kind: int, trajectory_id: str | None,
-                members: Mapping[str, Any]) -> Waiter:
-        """A call of another kind."""
-        return self._submit(self._session.request, (result_class, kind, trajectory_id, members))
-
-    def ping(self) -> Waiter:
-        """A round trip. The future gets its nanoseconds."""
-        return self._submit(self._session.ping, ())
-
-    def cancel(self, waiter: Waiter) -> None:
-        """Has the call ended, and what it runs killed. Nobody waits for its future any more."""
-        with suppress(RuntimeError):  # its loop is closed
-            waiter.cancel()
-        if waiter not in self._queued and not self._session.closed:
-            self._session.cancel(waiter)
-
-    def _submit(self, submit: Any, arguments: tuple[Any, ...]) -> Waiter:
+    def submit(self, submit: Submit, call: Call) -> Waiter:
+        """
+        A call, and the method of Session that sends it. The future gets an instance of the call's
+        class, the nanoseconds of a ping, or an exception.
+        """
         if _running_loop() is not self._loop:
             self._refuse()
         waiter: Waiter = self._loop.create_future()
-        if self._queue or not submit(waiter, *arguments):
+        if self._queue or not submit(self._session, waiter, call):
             self._queued.add(waiter)
-            self._queue.append((submit, waiter, arguments))
+            self._queue.append((submit, waiter, call))
         if not self._looking:
             self._spin_until_ns = 0
             self._loop.call_soon(self._look)
@@ -111,6 +95,13 @@ class Pump:
             if self._beats is None:
                 self._beats = self._loop.call_later(BEAT_S, self._beat)
         return waiter
+
+    def cancel(self, waiter: Waiter) -> None:
+        """Has the call ended, and what it runs killed. Nobody waits for its future any more."""
+        with suppress(RuntimeError):  # its loop is closed
+            waiter.cancel()
+        if waiter not in self._queued and not self._session.closed:
+            self._session.cancel(waiter)
 
     def _refuse(self) -> None:
         if os.getpid() != self._pid:
@@ -124,10 +115,10 @@ class Pump:
         """Submits what waits, as far as there is room."""
         queue = self._queue
         while queue:
-            submit, waiter, arguments = queue[0]
+            submit, waiter, call = queue[0]
             if not waiter.done():
                 try:
-                    if not submit(waiter, *arguments):
+                    if not submit(self._session, waiter, call):
                         return
                 except Exception as error:
                     waiter.set_exception(error)
