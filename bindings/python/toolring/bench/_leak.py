@@ -4,6 +4,9 @@ What is left behind by a million calls, of every kind there is: pings, tools tha
 raise or are cancelled, calls and results too large for one record, trajectories and whole sessions
 that come and go; 64 tasks at a time. After a warm-up, with a crowd of 1,000 of each kind at once in
 it, the books (_ledger) are made up ten times, each time when all of it has ended.
+
+toolringd's row has no target: its executor keeps up to 4 MiB at hand that it has freed, so its
+private memory goes up and down by some MiB with how many large results there were at once.
 """
 
 from __future__ import annotations
