@@ -263,7 +263,7 @@ async def test_toolringd_that_hangs(own: Private) -> None:
             await toolring.connect(own.name, open_timeout=1)
         assert 0.5 < time.monotonic() - began < 4
         ticker.cancel()
-        assert ticks > 10
+        assert ticks > 2  # a hundred, unless the machine is busy; none if the loop is held up
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await toolring.connect(own.name, open_timeout=60)

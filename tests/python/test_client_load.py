@@ -195,9 +195,12 @@ async def test_clients_that_change_their_minds(fake: toolring.Daemon) -> None:
     end = time.monotonic() + 4
     n_done = n_cancelled = 0
 
+    def goes_on() -> bool:
+        return time.monotonic() < end or n_done <= 100 or n_cancelled <= 20
+
     async def rollout(client: toolring.Client, i: int) -> None:
         nonlocal n_done, n_cancelled
-        while time.monotonic() < end:
+        while goes_on():
             try:
                 async with asyncio.timeout(r.choice((None, 0, 0.001, 0.01, 0.1))), \
                         client.trajectory(f"mind-{i}") as t:
@@ -210,7 +213,7 @@ async def test_clients_that_change_their_minds(fake: toolring.Daemon) -> None:
                 n_cancelled += 1
 
     async def session() -> None:
-        while time.monotonic() < end:
+        while goes_on():
             async with toolring.connect(fake.name, calls=r.choice((16, 1000)),
                                         submission_bytes=r.choice((8192, 262144))) as client:
                 tasks = [asyncio.ensure_future(rollout(client, r.randrange(40)))
@@ -221,9 +224,8 @@ async def test_clients_that_change_their_minds(fake: toolring.Daemon) -> None:
                 for outcome in await asyncio.gather(*tasks, return_exceptions=True):
                     assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await asyncio.gather(*(session() for _ in range(3)))
-    assert n_done > 100 and n_cancelled > 20
     async with toolring.connect(fake.name) as client, asyncio.timeout(30):
         while (await client.status())["calls_running"] + (await client.status())["calls_queued"]:
             await asyncio.sleep(0.01)
