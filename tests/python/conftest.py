@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import toolring  # noqa: E402
 import toolring.sync  # noqa: E402
-from private import cannot, wait_until  # noqa: E402
+from private import Private, cannot, wait_until  # noqa: E402
 
 LOOPS = ("asyncio", "uvloop")
 SLOW_S = 15.0  # a step of a loop; this machine may be busy with other things
@@ -72,6 +72,13 @@ def fake() -> Iterator[toolring.Daemon]:
 def local() -> Iterator[toolring.Daemon]:
     """A toolringd with slots on this machine."""
     with start("local") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def own() -> Iterator[Private]:
+    """One like fake of a test's own, to be stopped and killed."""
+    with Private() as daemon:
         yield daemon
 
 

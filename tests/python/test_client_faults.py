@@ -33,13 +33,6 @@ WAIT = {"fake": {"wait_s": 3000}}
 
 
 @pytest.fixture
-def own() -> Iterator[Private]:
-    """A toolringd over the fake backend, to be killed."""
-    with Private() as daemon:
-        yield daemon
-
-
-@pytest.fixture
 def own_local() -> Iterator[Private]:
     with Private(backend="local") as daemon:
         yield daemon
