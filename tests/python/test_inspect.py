@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 import toolring
 from inspect_sandboxes import Sandbox, in_sandbox, sandbox
-from private import cannot, is_alive
+from private import Private, cannot, is_alive
 
 from inspect_ai.util import (
     OutputLimitExceededError,
@@ -271,6 +272,26 @@ def test_cancelled(local: toolring.Daemon) -> None:
         assert "sleep 1234" not in (await s.exec(["ps", "-eo", "args"])).stdout
 
     in_sandbox(local, test)
+
+
+def test_toolringd_stops() -> None:
+    """It cancels what runs, which is a fault, and nothing that a model is told."""
+    async def body(own: Private) -> None:
+        async with sandbox(ToolringSandboxConfig(name=own.name)) as s:
+            call = asyncio.ensure_future(s.exec(["sleep", "1234"]))
+            async with toolring.connect(own.name) as client:
+                while (await client.status())["calls_running"] == 0:
+                    await asyncio.sleep(0.005)
+            assert own.process is not None
+            own.process.send_signal(signal.SIGTERM)
+            own.process.send_signal(signal.SIGINT)
+            with pytest.raises(toolring.Unknown, match="toolringd ended it: "):
+                await call
+            assert own.process.wait() == 0
+            own.start()  # who gives the slot back need not wait for another
+
+    with Private(backend="local") as own:
+        asyncio.run(body(own))
 
 
 # ---- files ---------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def answer(r: toolring.ExecResult, program: str) -> ExecResult[str]:
     stdout, stderr = _text(r.stdout), _text(r.stderr)
     if r.verdict == "denied" or _is_forbidden(r):
         raise PermissionError(errno.EACCES, "Permission denied", program)
-    if r.exit_code is None or r.verdict == "cancelled":
+    if r.exit_code is None:
         raise toolring.ToolringError(r.error, r)
     if r.truncated:
         raise OutputLimitExceededError(SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE_STR,

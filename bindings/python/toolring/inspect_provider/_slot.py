@@ -58,6 +58,9 @@ class Slot:
             if e.result is None:
                 raise
             r = e.result
+        if r.verdict == "cancelled":
+            # Not by us, who would not be here: toolringd ends, and it may have run.
+            raise toolring.Unknown(f"toolringd ended it: {r.error}", r)
         if r.timing.slot_wait_ns and self.lost is None:
             self.lost = SandboxLost(f"the slot of {self.trajectory.id} is gone, with its files", r)
         if self.lost:
