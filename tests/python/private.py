@@ -61,6 +61,19 @@ def below(pid: int) -> set[int]:
     return found - {pid}
 
 
+def having(variable: str) -> list[int]:
+    """All on this machine that have this NAME=VALUE in their environment."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as f:
+                if variable.encode() in f.read().split(b"\0"):
+                    found.append(int(pid))
+        except OSError:
+            continue  # gone, or somebody else's
+    return found
+
+
 def commands_below(pid: int, word: str) -> list[int]:
     """Those of them that live and have this word in their command line."""
     found = []

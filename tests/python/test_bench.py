@@ -20,7 +20,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "bench"))
 
 import toolring  # noqa: E402
-from private import wait_until  # noqa: E402
+from private import having, wait_until  # noqa: E402
 from report_form import check_form  # noqa: E402
 from toolring.bench import __main__ as command  # noqa: E402
 from toolring.bench import _ledger, _parts, _report  # noqa: E402
@@ -214,19 +214,6 @@ def test_books(name: str) -> None:
 
 # ---- interrupted -------------------------------------------------------------------------------
 
-def processes_of(folder: pathlib.Path) -> list[int]:
-    """Who has the folder in its environment."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as f:
-                if f"TMPDIR={folder}".encode() in f.read().split(b"\0"):
-                    found.append(int(pid))
-        except OSError:
-            pass
-    return found
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_interrupted(folder: pathlib.Path, number: int) -> None:
     """Interrupted in the middle, in whatever way: toolringd goes too, with all that was made."""
@@ -238,5 +225,5 @@ def test_interrupted(folder: pathlib.Path, number: int) -> None:
         p.send_signal(number)
         p.wait(timeout=60)
         p.stderr.read()  # until the last that holds it is gone
-    wait_until(lambda: not processes_of(folder), "its processes are gone")
+    wait_until(lambda: not having(f"TMPDIR={folder}"), "its processes are gone")
     wait_until(lambda: not os.listdir(folder), "its folders are gone")

@@ -25,6 +25,17 @@ class Interrupt(asyncio.Future[int]):
         raise KeyboardInterrupt
 
 
+def reap_all(session: _native.Session) -> int:
+    """Until nothing is pending; how often Ctrl-C struck meanwhile."""
+    interrupts = 0
+    while session.pending:
+        try:
+            session.reap()
+        except KeyboardInterrupt:
+            interrupts += 1
+    return interrupts
+
+
 def test_interrupt_while_results_are_handed_over_is_not_swallowed(fake: toolring.Daemon) -> None:
     """It reaches who runs the loop, and the results beside it their waiters."""
     loop = asyncio.new_event_loop()
@@ -32,13 +43,7 @@ def test_interrupt_while_results_are_handed_over_is_not_swallowed(fake: toolring
     waiters: list[Any] = [loop.create_future(), Interrupt(loop=loop), loop.create_future()]
     for waiter in waiters:
         assert session.ping(waiter, ())
-    interrupts = 0
-    while session.pending:
-        try:
-            session.reap()
-        except KeyboardInterrupt:
-            interrupts += 1
-    assert interrupts == 1
+    assert reap_all(session) == 1
     assert all(waiter.result() > 0 for waiter in waiters)
     session.close()
     loop.close()
@@ -181,13 +186,7 @@ def test_an_interrupt_is_no_result(own: Private, monkeypatch: Any) -> None:
         if not wanted:
             waiters[0].cancel()
         monkeypatch.setattr(toolring.ToolringError, "__init__", interrupted)
-        interrupts = 0
-        while session.pending:
-            try:
-                session.reap()
-            except KeyboardInterrupt:
-                interrupts += 1
-        assert interrupts == 1
+        assert reap_all(session) == 1
         for waiter in waiters:
             assert waiter.cancelled() or isinstance(waiter.exception(), toolring.InvalidCall)
     session.close()

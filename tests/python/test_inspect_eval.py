@@ -22,7 +22,7 @@ import pytest
 
 import toolring
 from inspect_sandboxes import Sandbox, in_sandbox
-from private import Private, cannot, wait_until
+from private import Private, cannot, having, wait_until
 from toolring import _programs
 from toolring.inspect_provider import SandboxLost
 
@@ -72,19 +72,8 @@ def inspect_command(installed: str, where: Path, *arguments: str,
     env |= {"TOOLRING_NAME": name} if name else {}
     done = subprocess.run([sys.executable, "-m", "inspect_ai", *arguments], env=env, cwd=where,
                           text=True, capture_output=True, timeout=300)
-    wait_until(lambda: not marked(mark), "no process is left", 30)
+    wait_until(lambda: not having(f"TOOLRING_TEST_MARK={mark}"), "no process is left", 30)
     return done
-
-
-def marked(mark: str) -> list[str]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text())
-        except OSError:
-            continue  # gone, or somebody else's
-    return found
 
 
 def evaluate(installed: str, where: Path, task: str, config: str = "") -> dict[str, Any]:

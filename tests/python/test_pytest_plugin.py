@@ -6,17 +6,15 @@ one that runs; that loading it costs next to nothing; and that it needs no other
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import toolring
-from private import cannot, is_alive, wait_until
+from private import cannot, having, is_alive, wait_until
 from toolring import pytest_plugin
 
 pytest_plugins = ["pytester"]
@@ -174,16 +172,6 @@ def test_workers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pytest_plugin._flags_of_worker() == {}
 
 
-def having(mark: str) -> list[str]:
-    """Processes that have this in their environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"={mark}\0".encode() in (folder / "environ").read_bytes():
-                found.append(folder.name)
-    return found
-
-
 def test_workers(project: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """With pytest-xdist each worker has its own."""
     if importlib.util.find_spec("xdist") is None:
@@ -198,4 +186,4 @@ def test_workers(project: Callable[..., list[str]], monkeypatch: pytest.MonkeyPa
         def test_it(i, toolring_trajectory):
             assert toolring_trajectory.bash("true").verdict == "ok"
         """, "-p", "xdist", "-n", "2", passed=8)
-    wait_until(lambda: not having(mark), "all of them are gone")
+    wait_until(lambda: not having(f"TOOLRING_TEST_MARK={mark}"), "all of them are gone")
